@@ -1,0 +1,1 @@
+//! The control plane: REST API, driver, dispatch. Plans and persists; never runs a step.

@@ -1,0 +1,2 @@
+//! The first process in a sandbox.
+fn main() {}

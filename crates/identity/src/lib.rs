@@ -1,0 +1,1 @@
+//! Identity backends and the broker: the only process that holds secrets.

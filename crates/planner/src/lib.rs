@@ -1,0 +1,1 @@
+//! The run's state machine: events in, actions out. Pure.

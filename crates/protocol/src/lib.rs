@@ -1,0 +1,1 @@
+//! Wire types: steps, the worker API, guest frames, the broker API. No logic.

@@ -1,0 +1,2 @@
+//! The sagewai binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The namespace sandbox backend and its spawner.

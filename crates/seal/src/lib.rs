@@ -1,0 +1,1 @@
+//! HPKE to a guest's key; grants: sign and verify. Pure.

@@ -1,0 +1,1 @@
+//! What the control plane remembers: SQLite, memory, one conformance suite; large values.

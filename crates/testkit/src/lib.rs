@@ -1,0 +1,1 @@
+//! Fakes, simulation and real components for tests. Never a dependency of what ships.

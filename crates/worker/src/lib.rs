@@ -1,0 +1,1 @@
+//! Claims steps and runs them, each by its mode. The only executor.

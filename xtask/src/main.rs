@@ -1,0 +1,2 @@
+//! Test, bench and dist: one command each.
+fn main() {}
