@@ -82,7 +82,8 @@ pub struct Hello {
     #[prost(message, repeated, tag = "9")]
     pub held: ::prost::alloc::vec::Vec<Attempt>,
 }
-/// The worker takes `credit` more steps than were granted before.
+/// The worker takes `credit` more steps than were granted before. It is sent ahead of the report of an outcome, so that
+/// the server may lease the next step in the same commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ready {
     #[prost(uint32, tag = "1")]
@@ -144,17 +145,21 @@ pub struct LogChunk {
     #[prost(bytes = "vec", tag = "5")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
+/// From a worker: it lives. The server answers with the same `beat` when the renewal is durable: the worker's leases
+/// hold for `lease_seconds` from the moment it sent that beat, and it stops its steps if no later answer comes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
     #[prost(uint32, tag = "1")]
     pub running: u32,
+    #[prost(uint64, tag = "2")]
+    pub beat: u64,
 }
 /// The worker finishes what it holds and takes no more.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Draining {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerMessage {
-    #[prost(oneof = "server_message::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "server_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<server_message::Kind>,
 }
 /// Nested message and enum types in `ServerMessage`.
@@ -172,6 +177,9 @@ pub mod server_message {
         Acknowledge(super::Acknowledge),
         #[prost(message, tag = "5")]
         Drain(super::Drain),
+        /// answers a worker's heartbeat once its leases are renewed
+        #[prost(message, tag = "6")]
+        Heartbeat(super::Heartbeat),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
