@@ -66,7 +66,7 @@ pub struct WorkerClaims {
     pub aud: String,
     /// Issued at, seconds since the Unix epoch; accepted for 60 s.
     pub iat: i64,
-    /// base64url SHA-256 of `guest key bytes ‖ grant text`.
+    /// base64url SHA-256 of `guest key bytes ‖ grant text`; for a release, of `release: ‖ jti`.
     pub binding: String,
 }
 
@@ -91,7 +91,8 @@ pub struct Sealed {
     pub ciphertext: String,
     /// What the message is bound to (HPKE `aad` is its JSON text, byte for byte as in `bound_text`).
     pub bound_text: String,
-    /// Ed25519 signature by the broker over `label ‖ encapsulated key ‖ ciphertext ‖ bound_text`, base64url.
+    /// Ed25519 signature by the broker over `label ‖ encapsulated key ‖ ciphertext length (u64, big-endian) ‖ ciphertext ‖
+    /// bound_text`, base64url; the label is `sagewai sealed identity v1`, which is HPKE's `info` too.
     pub signature: String,
 }
 
@@ -107,7 +108,7 @@ pub struct SealedBinding {
     pub expires: i64,
 }
 
-/// End of a grant: the broker revokes what it leased for it.
+/// End of a grant: the broker revokes what it leased for it. Carries a worker token too (`seal::worker_token::sign_release`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
