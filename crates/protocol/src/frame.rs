@@ -6,6 +6,15 @@
 //! Order: the guest says [`FromGuest::Hello`]; files may be put; [`ToGuest::Start`] once; [`FromGuest::Started`] or
 //! [`FromGuest::Failed`]; output, tunnels and standard input in any order; [`FromGuest::Exited`] after all output;
 //! then artifacts may be collected; then the sandbox is destroyed. A guest serves one step.
+//!
+//! Credits: every stream (standard input, each output stream, each direction of each tunnel) starts with
+//! [`STREAM_WINDOW_BYTES`]; what the sender has sent beyond that must have been granted. Artifacts have no credits.
+//! A tunnel ends when both directions have ended or when either side says `TunnelClose`; whoever forgets a tunnel
+//! first says so, and frames for a tunnel that is gone are ignored, since they may cross.
+//! [`FromGuest::Failed`] is final, with one exception: `Deadline` after `Started` is followed by `Exited`.
+//! End of the channel: the guest kills everything in the sandbox and exits.
+
+pub mod codec;
 
 use std::collections::BTreeMap;
 
@@ -37,6 +46,7 @@ pub enum ToGuest {
     /// Content of the file being put.
     PutData {
         /// At most [`MAX_DATA_BYTES`].
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
         /// Whether the file is complete.
         last: bool,
@@ -46,6 +56,7 @@ pub enum ToGuest {
     /// Standard input of the step.
     Stdin {
         /// At most [`MAX_DATA_BYTES`]; empty means end of input.
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
     /// Send a signal to the step's whole process group.
@@ -77,6 +88,7 @@ pub enum ToGuest {
         /// The tunnel.
         tunnel: u32,
         /// At most [`MAX_DATA_BYTES`].
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
     /// The guest may send as many more bytes into the tunnel.
@@ -168,11 +180,13 @@ pub enum FromGuest {
         /// Its process id inside the sandbox.
         pid: u32,
     },
-    /// Output, already redacted.
+    /// Output, already redacted: `[REDACTED:n]` stands for a secret value and `[KEY:n]` for a secret key's name, `n`
+    /// being its place, from 1, in the sorted list of the identity's secret names. Who knows the list can resolve it.
     Output {
         /// Which stream.
         stream: Stream,
         /// At most [`MAX_DATA_BYTES`].
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
     /// The worker may send as many more bytes of standard input.
@@ -205,6 +219,7 @@ pub enum FromGuest {
         /// The tunnel.
         tunnel: u32,
         /// At most [`MAX_DATA_BYTES`].
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },
     /// The worker may send as many more bytes into the tunnel.
@@ -236,6 +251,7 @@ pub enum FromGuest {
     /// Content of the collected file (text is redacted like output).
     ArtifactData {
         /// At most [`MAX_DATA_BYTES`].
+        #[serde(with = "serde_bytes")]
         data: Vec<u8>,
         /// Whether the file is complete.
         last: bool,

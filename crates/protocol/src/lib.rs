@@ -1,4 +1,4 @@
-//! Wire types: what crosses a process boundary, in one place and with no logic.
+//! Wire types: what crosses a process boundary, in one place and with no logic but the codec of frames.
 //!
 //! - [`step`]: what a worker is asked to do and what it answers (planner → control → worker).
 //! - [`frame`]: what worker and guest say to each other over one byte channel.
