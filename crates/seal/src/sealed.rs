@@ -162,7 +162,8 @@ mod sealing {
     }
 }
 
-#[cfg(all(test, feature = "seal"))]
+#[cfg(test)]
+#[cfg(feature = "seal")]
 mod tests {
     use protocol::id::{RunId, StepId};
 
