@@ -1,0 +1,18 @@
+//! Limits of a run, each with its unit. They are the same everywhere, so that a replay ends the same way.
+
+/// Transitions that one call of [`crate::Run::apply`] makes before it yields.
+pub const MAX_TRANSITIONS_PER_TURN: u32 = 256;
+/// Tasks within tasks, function calls included.
+pub const MAX_DEPTH: u32 = 128;
+/// Steps of one run that may be open at once.
+pub const MAX_OPEN_STEPS: usize = 1024;
+/// Child runs of one run that may be open at once.
+pub const MAX_OPEN_CHILDREN: usize = 1024;
+/// Branches of one `fork`.
+pub const MAX_FORK_BRANCHES: usize = 512;
+/// Bytes of JSON of one value: an input, an output, a context, a step's spec.
+pub const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
+/// Steps of all timers, waits and timeouts are at most so many milliseconds ahead: ten years.
+pub const MAX_DELAY_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
+/// Milliseconds that a cancelled run waits for its steps to stop before it ends without them.
+pub const CANCEL_GRACE_MS: i64 = 30_000;
