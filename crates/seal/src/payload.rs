@@ -21,8 +21,8 @@ pub const MAX_ENTRIES: usize = 1024;
 pub const MAX_NAME_BYTES: usize = 128;
 /// Longest value, bytes: half of what Linux takes for one environment string.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
-/// Longest encoded payload, bytes: well below what Linux takes for a whole environment.
-pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
+/// Longest encoded payload, bytes: sealed and in base64url it fits one guest frame (256 KiB) beside the rest of it.
+pub const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
 
 /// Why an entry or an encoding was refused. No message holds a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum PayloadError {
     #[error("`{0}` is there twice")]
     Repeated(String),
     /// Too many entries, or too many bytes together.
-    #[error("more than 1024 entries or 512 KiB in one identity")]
+    #[error("more than 1024 entries or 128 KiB in one identity")]
     TooLarge,
     /// The bytes are not a payload of this version.
     #[error("the payload is malformed: {0}")]
@@ -301,7 +301,7 @@ mod tests {
         let fits = (0..20).take_while(|n| {
             payload.push(entry(Kind::Secret, &format!("BIG_{n}"), &vec![b'a'; MAX_VALUE_BYTES])).is_ok()
         });
-        assert_eq!(fits.count(), 7);
+        assert_eq!(fits.count(), 1);
         assert!(payload.encode().len() <= MAX_PAYLOAD_BYTES);
     }
 }
