@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use protocol::id::{RunId, TimerId, Timestamp};
 
-use crate::step::Step;
+use crate::step::{Step, StepState};
 
 /// Most rows of one page, of any kind; a larger wish is cut to it.
 pub const MAX_PAGE_ROWS: usize = 10_000;
 
-/// The status of a run, with the words of the DSL (1.0.3 §status phases).
+/// The status of a run, with the words of `planner::Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RunStatus {
     /// Accepted, not begun.
@@ -21,6 +21,8 @@ pub enum RunStatus {
     Waiting,
     /// Paused by a person.
     Suspended,
+    /// Told to end; steps or child runs are still stopping.
+    Cancelling,
     /// Ended as it should.
     Completed,
     /// Ended by an error.
@@ -31,11 +33,12 @@ pub enum RunStatus {
 
 impl RunStatus {
     /// All, in the order of a run's life.
-    pub const ALL: [RunStatus; 7] = [
+    pub const ALL: [RunStatus; 8] = [
         RunStatus::Pending,
         RunStatus::Running,
         RunStatus::Waiting,
         RunStatus::Suspended,
+        RunStatus::Cancelling,
         RunStatus::Completed,
         RunStatus::Faulted,
         RunStatus::Cancelled,
@@ -53,6 +56,7 @@ impl RunStatus {
             RunStatus::Running => "running",
             RunStatus::Waiting => "waiting",
             RunStatus::Suspended => "suspended",
+            RunStatus::Cancelling => "cancelling",
             RunStatus::Completed => "completed",
             RunStatus::Faulted => "faulted",
             RunStatus::Cancelled => "cancelled",
@@ -178,8 +182,18 @@ pub struct LoadedRun {
 /// How many runs and steps there are, by state; kept up by each commit, so that reading it costs the same at any size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Runs by status, in the order of [`RunStatus::ALL`].
-    pub runs: [u64; 7],
-    /// Steps by state, in the order of [`crate::StepState::ALL`].
-    pub steps: [u64; 6],
+    pub(crate) runs: [u64; RunStatus::ALL.len()],
+    pub(crate) steps: [u64; StepState::ALL.len()],
+}
+
+impl Counts {
+    /// Runs with this status.
+    pub fn runs(&self, status: RunStatus) -> u64 {
+        self.runs[status as usize]
+    }
+
+    /// Steps in this state.
+    pub fn steps(&self, state: StepState) -> u64 {
+        self.steps[state as usize]
+    }
 }

@@ -110,10 +110,11 @@ pub struct EncodedEvent {
     pub notes: Bytes,
 }
 
-/// Change of what lists and `runs show` say of a run. What is `None` stays as it is.
+/// What lists and `runs show` say of a run from now on. It replaces all that was said before: a faulted run that is
+/// retried has no error and no end any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SummaryChange {
-    /// New status.
+    /// Status.
     pub status: RunStatus,
     /// The run's output, JSON text.
     pub output: Option<Bytes>,

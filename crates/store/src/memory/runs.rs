@@ -215,9 +215,9 @@ impl Run {
     fn change_summary(&mut self, change: SummaryChange) {
         self.summary.status = change.status;
         self.summary.updated_at = change.updated_at;
-        self.summary.finished_at = change.finished_at.or(self.summary.finished_at);
-        self.values.output = change.output.or(self.values.output.take());
-        self.values.error = change.error.or(self.values.error.take());
+        self.summary.finished_at = change.finished_at;
+        self.values.output = change.output;
+        self.values.error = change.error;
     }
 }
 
