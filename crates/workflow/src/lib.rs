@@ -6,6 +6,17 @@
 pub mod diagnostic;
 pub mod expression;
 pub mod model;
+mod parse;
+mod validate;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::*;
+
+/// For tests of this crate only.
+#[doc(hidden)]
+pub mod testing {
+    /// The reader's view of a YAML text.
+    pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, crate::Diagnostic> {
+        crate::parse::syntax::read(text).map(|node| node.to_json())
+    }
+}

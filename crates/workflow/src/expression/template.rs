@@ -13,6 +13,8 @@ pub enum Template {
     Constant(Arc<Value>),
     /// The value of an expression.
     Expression(Expression),
+    /// In the loose mode: the value of an expression, or the text itself if that fails.
+    Loose(Expression, Arc<str>),
     /// An array.
     Array(Vec<Template>),
     /// An object, keys in order.
@@ -25,6 +27,11 @@ impl Template {
         Template::Constant(Arc::new(Value::Object(Map::new())))
     }
 
+    /// Whether there is nothing to evaluate in it.
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Template::Constant(_))
+    }
+
     /// The value, with every expression evaluated.
     pub fn evaluate(
         &self,
@@ -35,6 +42,10 @@ impl Template {
         match self {
             Template::Constant(value) => Ok(Value::clone(value)),
             Template::Expression(expression) => expression.evaluate(input, variables, meter),
+            Template::Loose(expression, text) => match expression.evaluate(input, variables, meter) {
+                Err(ExpressionError::Failed { .. }) => Ok(Value::String(text.to_string())),
+                result => result,
+            },
             Template::Array(items) => items
                 .iter()
                 .map(|item| item.evaluate(input, variables, meter))
@@ -54,7 +65,7 @@ impl Template {
     pub fn each_expression<'a>(&'a self, visit: &mut dyn FnMut(&'a Expression)) {
         match self {
             Template::Constant(_) => {}
-            Template::Expression(expression) => visit(expression),
+            Template::Expression(expression) | Template::Loose(expression, _) => visit(expression),
             Template::Array(items) => items.iter().for_each(|item| item.each_expression(visit)),
             Template::Object(entries) => entries.iter().for_each(|(_, item)| item.each_expression(visit)),
         }

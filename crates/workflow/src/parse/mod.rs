@@ -1,0 +1,13 @@
+//! Text to a typed tree: [`Workflow::parse`], one file per part of the document.
+
+mod call;
+mod document;
+mod event;
+mod execution;
+mod flow;
+mod policy;
+mod reader;
+mod resource;
+mod run;
+pub(crate) mod syntax;
+mod task;
