@@ -1,1 +1,17 @@
 //! The sandbox trait, the session with a guest, egress, the warm pool, the suites.
+//!
+//! A sandbox backend makes sandboxes and hands over one byte channel each; everything said over the channel is here,
+//! so that it is the same for every sandbox backend.
+
+mod backend;
+pub mod egress;
+mod error;
+pub mod pool;
+pub mod session;
+
+pub use backend::{
+    Backend, Capabilities, Channel, Sandbox, SandboxId, SandboxLimits, Template, merge_layers, missing_layers,
+};
+pub use error::SandboxError;
+pub use session::Session;
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,166 @@
+//! The trait of sandbox backends: they make and destroy sandboxes, and say which layers of isolation hold.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use protocol::frame::{Layer, LayerReport};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::SandboxError;
+
+/// Makes sandboxes of one kind.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Name as operators and documents write it, such as `namespace`.
+    fn name(&self) -> &'static str;
+
+    /// What this sandbox backend can do, as far as is known without making a sandbox.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes a sandbox in which a guest has been started; [`crate::Session::open`] waits for its first frame.
+    async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError>;
+
+    /// Each layer as it is enforced on this machine, with the remedy where it is absent (for `doctor`).
+    async fn layers(&self) -> Result<Vec<LayerReport>, SandboxError>;
+}
+
+/// One sandbox. Dropping it destroys it too, without waiting.
+#[async_trait]
+pub trait Sandbox: Send {
+    /// Names it in logs.
+    fn id(&self) -> &SandboxId;
+
+    /// The layers that its maker has enforced, known without asking the guest.
+    fn layers(&self) -> Vec<LayerReport>;
+
+    /// The channel to the guest; `None` the second time.
+    fn take_channel(&mut self) -> Option<Channel>;
+
+    /// Why the sandbox ended before its guest's first frame, if that is known.
+    async fn obituary(&mut self) -> Option<String> {
+        None
+    }
+
+    /// Destroys it, waits until nothing of it is left.
+    async fn discard(self: Box<Self>) -> Result<(), SandboxError>;
+}
+
+/// Both directions of the byte channel to a guest.
+pub struct Channel {
+    /// What the guest writes.
+    pub reader: Pin<Box<dyn AsyncRead + Send>>,
+    /// What the guest reads.
+    pub writer: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+/// Names one sandbox, unique within a worker's life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SandboxId(Arc<str>);
+
+impl SandboxId {
+    /// A sandbox named so.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SandboxId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a sandbox is made from. Sandboxes of one template are alike, so they can be made ahead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Template {
+    /// OCI image reference; absent means the sandbox backend's default root.
+    pub image: Option<String>,
+    /// Limits of the whole sandbox.
+    pub limits: SandboxLimits,
+}
+
+/// Limits of a whole sandbox, guest included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SandboxLimits {
+    /// Thousandths of a CPU core.
+    pub cpu_millis: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes that may be written to files.
+    pub disk_bytes: u64,
+    /// Processes and threads.
+    pub processes: u32,
+}
+
+impl Default for SandboxLimits {
+    fn default() -> Self {
+        Self { cpu_millis: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, processes: 512 }
+    }
+}
+
+/// What a sandbox backend can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether [`Template::image`] may be set.
+    pub images: bool,
+    /// Whether the memory, process and CPU limits of a template hold for the sandbox as a whole.
+    pub limits: bool,
+    /// Whether the step's network is the tunnel alone, with nothing to close.
+    pub tunnel_only: bool,
+    /// What one idle sandbox costs, bytes; the warm pool plans with it.
+    pub idle_bytes: u64,
+    /// Time to make one, milliseconds; the warm pool plans with it.
+    pub create_ms: u32,
+}
+
+/// Joins what a sandbox's maker enforced with what its guest found: where both speak of a layer, both must hold it.
+pub fn merge_layers(made: &[LayerReport], found: &[LayerReport]) -> Vec<LayerReport> {
+    let mut merged: Vec<LayerReport> = made.to_vec();
+    for report in found {
+        match merged.iter_mut().find(|known| known.layer == report.layer) {
+            Some(known) if known.enforced && !report.enforced => *known = report.clone(),
+            Some(_) => {}
+            None => merged.push(report.clone()),
+        }
+    }
+    merged.sort_by_key(|report| report.layer);
+    merged
+}
+
+/// Which of `required` do not hold, each with its note.
+pub fn missing_layers(required: &[Layer], reports: &[LayerReport]) -> Vec<(Layer, String)> {
+    let note = |layer: &Layer| match reports.iter().find(|report| report.layer == *layer) {
+        Some(report) if report.enforced => None,
+        Some(report) => Some(report.note.clone()),
+        None => Some("nothing reports on it".to_owned()),
+    };
+    required.iter().filter_map(|layer| note(layer).map(|note| (*layer, note))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(layer: Layer, enforced: bool) -> LayerReport {
+        LayerReport { layer, enforced, note: if enforced { String::new() } else { "remedy".to_owned() } }
+    }
+
+    #[test]
+    fn a_layer_that_either_side_finds_absent_is_absent() {
+        let made = [report(Layer::Seccomp, true), report(Layer::Cgroup, false)];
+        let found =
+            [report(Layer::Seccomp, false), report(Layer::Cgroup, true), report(Layer::StepUser, true)];
+        let merged = merge_layers(&made, &found);
+        let missing =
+            missing_layers(&[Layer::Seccomp, Layer::Cgroup, Layer::StepUser, Layer::Landlock], &merged);
+        let missing: Vec<Layer> = missing.into_iter().map(|(layer, _)| layer).collect();
+        assert_eq!(missing, [Layer::Seccomp, Layer::Cgroup, Layer::Landlock]);
+    }
+}

@@ -1,0 +1,13 @@
+//! Where a step may connect to: the worker matches the name, resolves it, refuses private addresses, dials.
+//!
+//! The address that was checked is the address that is dialled; nothing is resolved twice.
+
+mod address;
+mod dial;
+mod host;
+mod policy;
+
+pub use address::{AddressClass, classify};
+pub use dial::{Denial, DenialReason, Dialer, Egress, Resolve, SystemResolver};
+pub use host::{Host, HostError, allows};
+pub use policy::{OperatorPolicy, PolicyError};
