@@ -1,0 +1,5 @@
+//! The gRPC service that workers talk to.
+
+mod service;
+
+pub use service::{WorkerGateway, service};
