@@ -1,43 +1,140 @@
 //! A pool of warm sandboxes over one sandbox backend.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::Counters;
+use super::refill::refill;
+use super::shelf::{Plan, Shelves};
 use super::{PoolConfig, PoolMetrics};
 use crate::{Backend, SandboxError, Session, Template};
 
+/// Sandboxes made ahead at once, at most; more would take the CPU from steps.
+const MAX_FILLING: usize = 4;
+
 /// Hands out sandboxes, warm ones where there are any. Each is handed out once.
 pub struct Pool {
-    backend: Arc<dyn Backend>,
-    config: PoolConfig,
+    shared: Arc<Shared>,
+    closing: CancellationToken,
+}
+
+/// What the pool, its refilling task and the keepers of waiting sandboxes share.
+pub(super) struct Shared {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) config: PoolConfig,
+    pub(super) plan: Plan,
+    pub(super) counters: Counters,
+    /// Told when something may have to be made.
+    pub(super) changed: Notify,
+    pub(super) tasks: TaskTracker,
+    shelves: Mutex<Shelves>,
+}
+
+impl Shared {
+    /// The lists. They are consistent between any two statements that could panic.
+    pub(super) fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new sandbox whose guest has said hello.
+    pub(super) async fn make(&self, template: &Template) -> Result<Session, SandboxError> {
+        let limit = self.config.create_limit;
+        let sandbox = tokio::time::timeout(limit, self.backend.create(template))
+            .await
+            .map_err(|_| SandboxError::Create(format!("no sandbox after {limit:?}")))??;
+        Session::open_within(sandbox, &self.config.required, limit).await
+    }
 }
 
 impl Pool {
     /// A pool that keeps itself filled; starts tasks, so it needs a tokio runtime.
     pub fn new(backend: Arc<dyn Backend>, config: PoolConfig) -> Arc<Self> {
-        Arc::new(Self { backend, config })
+        let able = backend.capabilities();
+        let create = Duration::from_millis(able.create_ms.into());
+        let shared = Arc::new(Shared {
+            plan: Plan { idle_bytes: able.idle_bytes, create, at_once: MAX_FILLING },
+            backend,
+            config,
+            counters: Counters::default(),
+            changed: Notify::new(),
+            tasks: TaskTracker::new(),
+            shelves: Mutex::default(),
+        });
+        let closing = CancellationToken::new();
+        shared.tasks.spawn(refill(Arc::clone(&shared), closing.clone()));
+        Arc::new(Self { shared, closing })
     }
 
     /// The sandbox backend.
     pub fn backend(&self) -> &dyn Backend {
-        &*self.backend
+        &*self.shared.backend
     }
 
-    /// Makes the pool know a template before it is first claimed.
+    /// Makes the pool keep sandboxes of a template before it is first claimed, and for as long as the pool lives.
     pub fn prepare(&self, template: &Template) {
-        let _ = template;
+        self.shared.shelves().know(template, true, Instant::now());
+        self.shared.changed.notify_one();
     }
 
     /// A sandbox of this template that nobody had before: a waiting one, else a new one.
     pub async fn claim(&self, template: &Template) -> Result<Session, SandboxError> {
-        let sandbox = self.backend.create(template).await?;
-        Session::open_within(sandbox, &self.config.required, self.config.create_limit).await
+        self.shared.shelves().arrived(template, Instant::now());
+        if self.closing.is_cancelled() {
+            return Err(SandboxError::ShutDown);
+        }
+        if let Some(session) = self.claim_warm(template).await {
+            self.shared.counters.warm_claims.add_one();
+            return Ok(session);
+        }
+        self.shared.changed.notify_one();
+        let made = self.shared.make(template).await;
+        let counters = &self.shared.counters;
+        if made.is_ok() {
+            counters.cold_claims.add_one()
+        } else {
+            counters.failed_claims.add_one()
+        }
+        made
+    }
+
+    async fn claim_warm(&self, template: &Template) -> Option<Session> {
+        loop {
+            let take = self.shared.shelves().take(template)?;
+            self.shared.changed.notify_one();
+            let (hand_over, session) = oneshot::channel();
+            // A keeper that is gone, or whose sandbox has just died, drops its end: try the next.
+            if take.send(hand_over).is_ok()
+                && let Ok(mut session) = session.await
+            {
+                session.mark_warm();
+                return Some(session);
+            }
+        }
     }
 
     /// Counters.
     pub fn metrics(&self) -> PoolMetrics {
-        PoolMetrics::default()
+        let (idle, filling) = self.shared.shelves().count();
+        self.shared.counters.snapshot(idle, filling)
     }
 
-    /// Hands out nothing more and discards all that wait.
-    pub async fn shutdown(&self) {}
+    /// Hands out nothing more, discards all that wait, and returns when they are gone.
+    pub async fn shutdown(&self) {
+        self.closing.cancel();
+        self.shared.shelves().shut();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.shared.shelves().shut();
+    }
 }

@@ -150,7 +150,7 @@ fn take_data(current: &mut Incoming, data: &[u8], last: bool) -> Result<(), Sand
 }
 
 /// Whether `path` names a file below a folder, whatever the folder, on every system.
-fn is_plain_path(path: &str) -> bool {
+pub(super) fn is_plain_path(path: &str) -> bool {
     !path.is_empty()
         && path.len() <= MAX_PATH_BYTES
         && !path.chars().any(|c| c.is_control() || c == '\\')

@@ -1,6 +1,8 @@
 //! One step over one channel: the worker's side of the frame protocol, the same for every sandbox backend.
 
 mod collect;
+mod credit;
+mod events;
 mod open;
 mod run;
 mod tunnel;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::frame::{FRAME_VERSION, FromGuest, Layer, LayerReport, MAX_DATA_BYTES, ToGuest};
 
+use super::collect::is_plain_path;
 use super::wire::{FrameReader, Outbox};
 use crate::{Sandbox, SandboxError, SandboxId, merge_layers, missing_layers};
 
@@ -118,6 +119,9 @@ impl Session {
     pub async fn put_file(&mut self, file: PutFile) -> Result<(), SandboxError> {
         if self.state != State::Ready {
             return Err(SandboxError::Order("takes files before it runs"));
+        }
+        if !is_plain_path(&file.path) {
+            return Err(SandboxError::File(format!("`{}` is not a plain path below /workspace", file.path)));
         }
         self.outbox.data(ToGuest::PutFile { path: file.path, mode: file.mode }).await?;
         let mut content = file.content;
