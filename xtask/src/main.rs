@@ -1,2 +1,31 @@
-//! Test, bench and dist: one command each.
-fn main() {}
+//! Test, bench and dist: one command each. They install what they need and say what they could not do.
+
+mod dist;
+mod shell;
+mod test;
+mod tools;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that has to hold: format, lints, licences, arrows, all tests. What CI runs.
+    Test(test::Options),
+    /// A release build, packed with its licence and checksums into target/dist.
+    Dist,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().chore {
+        Chore::Test(options) => test::run(&options),
+        Chore::Dist => dist::run(),
+    }
+}
