@@ -2,6 +2,7 @@
 //!
 //! [`start`] gives a [`Control`], the one handle that the REST API, the worker service and the CLI's `dev` share.
 
+pub mod api;
 pub mod clock;
 mod config;
 mod error;
