@@ -92,3 +92,11 @@ pub enum Refusal {
         run: RunId,
     },
 }
+
+/// An input or output error, said as what was tried; a full disk is told apart.
+pub(crate) fn io(action: impl Into<String>, error: std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Io { action: action.into(), source: Box::new(error) },
+    }
+}

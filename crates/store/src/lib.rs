@@ -1,12 +1,16 @@
 //! What the control plane remembers: runs, steps, leases, timers, workers, workflows, tokens and logs.
 //!
-//! [`Store`] is the one trait; [`memory`] is its fake and `sqlite` the embedded default. Both pass `conformance`.
+//! [`Store`] is the one trait; [`memory`] is its fake and [`sqlite`] the embedded default. Both pass `conformance`.
 
+pub mod blob;
 mod catalog;
 mod error;
+mod large;
 mod log;
 pub mod memory;
 mod run;
+mod sql;
+pub mod sqlite;
 mod stage;
 mod step;
 mod store;
@@ -16,6 +20,7 @@ mod worker;
 
 pub use catalog::{PublishOutcome, VersionWanted, Workflow, WorkflowCursor, WorkflowFilter, WorkflowName};
 pub use error::{Refusal, StoreError};
+pub use large::{MAX_INLINE_BYTES, MAX_VALUE_BYTES};
 pub use log::{LogBody, LogChunk, LogCursor, LogFilter, MAX_LOG_BYTES_PER_STEP};
 pub use run::{
     Counts, HistoryEntry, LoadedRun, MAX_PAGE_ROWS, Parent, RunFilter, RunStatus, RunSummary, RunValues,

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use protocol::id::{AttemptId, RunId, StepId, Timestamp};
 
+use crate::blob::BlobId;
+
 /// Bytes of logs kept of one step, all attempts together; what comes after is dropped, and the reader is told.
 pub const MAX_LOG_BYTES_PER_STEP: u64 = 64 * 1024 * 1024;
 
@@ -28,8 +30,8 @@ pub enum LogBody {
     Inline(Bytes),
     /// In the blob store.
     Blob {
-        /// SHA-256 of the content.
-        sha256: [u8; 32],
+        /// Which.
+        blob: BlobId,
         /// Bytes.
         size: u64,
     },

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::id::{RunId, StepId, Timestamp};
 
+use crate::blob::BlobId;
 use crate::{
     ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
     PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunSummary, RunValues, Step, StoreError, Timer,
@@ -170,4 +171,9 @@ pub trait Store: Send + Sync {
         after: Option<LogCursor>,
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError>;
+
+    // Blobs.
+
+    /// Which of the blobs no run uses: not as a value, an artifact or a log chunk.
+    async fn unused_blobs(&self, blobs: Vec<BlobId>) -> Result<Vec<BlobId>, StoreError>;
 }

@@ -6,10 +6,11 @@ use std::ops::Bound;
 use protocol::id::{RunId, StepId, Timestamp};
 
 use super::State;
+use crate::blob::BlobId;
 use crate::stage::precedence;
 use crate::{
-    LogChunk, LogCursor, LogFilter, MAX_LOG_BYTES_PER_STEP, PublishOutcome, StoreError, VersionWanted,
-    Worker, Workflow, WorkflowCursor, WorkflowFilter,
+    LogBody, LogChunk, LogCursor, LogFilter, MAX_LOG_BYTES_PER_STEP, PublishOutcome, StoreError,
+    VersionWanted, Worker, Workflow, WorkflowCursor, WorkflowFilter,
 };
 
 /// Inserts what is not there yet.
@@ -105,5 +106,17 @@ impl State {
         let above = self.logs.range((from, Bound::Unbounded)).take_while(|((run, _), _)| *run == filter.run);
         let wanted = above.filter(|((_, place), _)| filter.step.is_none_or(|step| place.step == step));
         wanted.take(limit).map(|(_, chunk)| chunk.clone()).collect()
+    }
+
+    /// Blobs of artifacts and logs; values are all in memory here.
+    pub(super) fn used_blobs(&self) -> BTreeSet<BlobId> {
+        let steps = self.runs.values().flat_map(|run| run.steps.values());
+        let artifacts =
+            steps.flat_map(|(step, _)| &step.artifacts).filter_map(|file| file.sha256.parse().ok());
+        let logs = self.logs.values().filter_map(|chunk| match chunk.body {
+            LogBody::Blob { blob, .. } => Some(blob),
+            LogBody::Inline(_) => None,
+        });
+        artifacts.chain(logs).collect()
     }
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::id::{RunId, StepId, Timestamp};
 
+use crate::blob::BlobId;
 use crate::{
     ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
     MAX_PAGE_ROWS, PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunSummary, RunValues, Step, Store,
@@ -254,5 +255,10 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
         Ok(self.state().logs(filter, after, page(limit)))
+    }
+
+    async fn unused_blobs(&self, blobs: Vec<BlobId>) -> Result<Vec<BlobId>, StoreError> {
+        let used = self.state().used_blobs();
+        Ok(blobs.into_iter().filter(|blob| !used.contains(blob)).collect())
     }
 }
