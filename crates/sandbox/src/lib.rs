@@ -6,6 +6,7 @@
 mod backend;
 pub mod egress;
 mod error;
+mod guest;
 pub mod pool;
 pub mod session;
 
@@ -13,5 +14,6 @@ pub use backend::{
     Backend, Capabilities, Channel, Sandbox, SandboxId, SandboxLimits, Template, merge_layers, missing_layers,
 };
 pub use error::SandboxError;
+pub use guest::guest_binary;
 pub use session::Session;
 pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,84 @@
+//! Builds the guest, a static program of another profile and target features than this crate, to embed it.
+//!
+//! Cargo cannot yet depend on a binary with its own profile, so a nested cargo builds it, in a target folder of its own
+//! (the outer cargo holds the lock of the outer one) that all profiles of the outer build share.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Bytes of the guest at most: it is copied into every sandbox.
+const MAX_GUEST_BYTES: u64 = 2_000_000;
+
+/// What the outer cargo sets for its own crates; in the nested build it would be wrong, or deadlock.
+const UNWANTED: [&str; 12] = [
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_BUILD_TARGET",
+    "CARGO_MAKEFLAGS",
+    "MAKEFLAGS",
+    "CLIPPY_ARGS",
+    "TARGET",
+    "HOST",
+];
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let crates = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is in a folder of crates")
+        .to_path_buf();
+    for source in ["guest", "seal", "protocol"] {
+        println!("cargo::rerun-if-changed={}", crates.join(source).join("src").display());
+        println!("cargo::rerun-if-changed={}", crates.join(source).join("Cargo.toml").display());
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+    let target = guest_target();
+    let built = build(&crates, &nested_target_dir(&out), &target);
+    let size = fs::metadata(&built).expect("the guest was built").len();
+    assert!(size <= MAX_GUEST_BYTES, "the guest has {size} bytes; {MAX_GUEST_BYTES} are the limit");
+    fs::copy(&built, out.join("guest")).expect("failed to copy the guest");
+}
+
+/// The guest runs where the outer program runs its sandboxes: the same architecture, with the libc that links statically
+/// without a further toolchain.
+fn guest_target() -> String {
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets CARGO_CFG_TARGET_ARCH");
+    format!("{architecture}-unknown-linux-gnu")
+}
+
+/// Beside the outer profiles' folders, so that `dev`, `release` and clippy share one build of the guest.
+fn nested_target_dir(out: &Path) -> PathBuf {
+    // OUT_DIR is TARGET/PROFILE/build/CRATE-HASH/out.
+    out.ancestors().nth(4).unwrap_or(out).join("guest")
+}
+
+fn build(crates: &Path, target_dir: &Path, target: &str) -> PathBuf {
+    let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
+    let mut command = Command::new(cargo);
+    for name in UNWANTED {
+        command.env_remove(name);
+    }
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_FEATURE_") || text.starts_with("CARGO_CFG_") || text.starts_with("CARGO_PROFILE_") {
+            command.env_remove(&name);
+        }
+    }
+    let status = command
+        .args(["build", "--quiet", "--package", "guest", "--bin", "guest", "--profile", "guest", "--target", target])
+        .arg("--manifest-path")
+        .arg(crates.join("guest").join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target_dir)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .status()
+        .expect("failed to start the nested cargo");
+    assert!(status.success(), "failed to build the guest for {target}: {status}");
+    target_dir.join(target).join("guest").join("guest")
+}
