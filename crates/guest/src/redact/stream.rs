@@ -47,6 +47,11 @@ impl Redactor {
         self.mask(&rest, true, out);
     }
 
+    /// Whether anything was masked so far.
+    pub(crate) fn has_masked(&self) -> bool {
+        self.label.is_some()
+    }
+
     /// Masks a text that stands by itself.
     pub(crate) fn whole(patterns: &Rc<Patterns>, text: &[u8]) -> Vec<u8> {
         let mut redactor = Redactor::new(Rc::clone(patterns));
