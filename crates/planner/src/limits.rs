@@ -16,3 +16,8 @@ pub const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_DELAY_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// Milliseconds that a cancelled run waits for its steps to stop before it ends without them.
 pub const CANCEL_GRACE_MS: i64 = 30_000;
+/// Steps of the expression machine for all expressions of one transition: one task's, or those of the tasks that end with
+/// it. A task that needs more fails.
+pub const MAX_FUEL_PER_TRANSITION: u64 = 1_000_000;
+/// Steps of the expression machine after which a turn yields.
+pub const MAX_FUEL_PER_TURN: u64 = 500_000;

@@ -1,0 +1,161 @@
+//! Errors on their way out: a `try` catches one, or the run ends with it.
+//!
+//! A faulted run keeps the frames that were in progress, so that a retry goes on from the task that failed.
+
+use std::collections::BTreeSet;
+
+use crate::action::{Action, TaskPhase};
+use crate::error;
+use crate::outcome::{RunError, RunOutcome};
+use crate::state::{FrameId, Phase, Purpose, State, Timer, Todo, Work};
+use crate::task::try_::{self, Verdict};
+use crate::turn::{Next, Turn};
+
+/// The task of a frame has failed: asks each `try` around it, innermost first.
+pub(crate) fn raise(turn: &mut Turn<'_>, id: FrameId, error: RunError) -> Next {
+    turn.note(id, TaskPhase::Faulted, Some(describe(&error)));
+    ask_around(turn, id, id, error, vec![id])
+}
+
+/// Something inside a `try` has failed that is no task, such as the time of an attempt: asks the `try` itself first.
+pub(crate) fn raise_inside(turn: &mut Turn<'_>, id: FrameId, error: RunError) -> Next {
+    match try_::judge(turn, id, &error) {
+        Ok(Verdict::PassOn) => raise(turn, id, error),
+        Ok(verdict) => {
+            remove_below(turn, id, &[]);
+            try_::take(turn, id, &verdict, &error)
+        }
+        Err(error) => turn.fault(id, error),
+    }
+}
+
+/// `origin` is where a retry of the run would begin; `faulted` are the frames already noted as faulted.
+fn ask_around(
+    turn: &mut Turn<'_>,
+    origin: FrameId,
+    from: FrameId,
+    error: RunError,
+    mut faulted: Vec<FrameId>,
+) -> Next {
+    let mut inside = from;
+    while let Some(around) = turn.state.frame(inside).parent {
+        if let Work::Try(state) = &turn.state.frame(around).work
+            && state.catches()
+        {
+            match try_::judge(turn, around, &error) {
+                Ok(Verdict::PassOn) => {}
+                Ok(verdict) => {
+                    remove_below(turn, around, &faulted);
+                    return try_::take(turn, around, &verdict, &error);
+                }
+                // The condition of a catch failed: that is an error of the `try`, in place of the first.
+                Err(error) => return turn.fault(around, error),
+            }
+        }
+        turn.note(around, TaskPhase::Faulted, Some(describe(&error)));
+        faulted.push(around);
+        inside = around;
+    }
+    remove_below(turn, origin, &faulted);
+    end(turn, vec![Todo::Begin(origin)], error);
+    Next::Wait
+}
+
+/// The run took longer than its `timeout`.
+pub(crate) fn time_out_run(turn: &mut Turn<'_>, milliseconds: i64) -> Next {
+    let error = RunError::at(error::timeout("run", milliseconds), "/timeout");
+    end(turn, Vec::new(), error);
+    Next::Wait
+}
+
+/// Ends the run with an error. What is open is stopped; `first` and what was stopped is what a retry begins with.
+pub(crate) fn end(turn: &mut Turn<'_>, first: Vec<Todo>, error: RunError) {
+    let mut again: BTreeSet<FrameId> = first.iter().map(Todo::frame).collect();
+    for todo in &first {
+        if let Todo::Begin(frame) = todo
+            && *frame != State::ROOT
+        {
+            turn.state.frame_mut(*frame).work = Work::New;
+        }
+    }
+    let mut todos = first;
+    for (&id, frame) in &mut turn.state.frames {
+        let todo = match &frame.work {
+            Work::Step(_) | Work::Child(_) | Work::Wait => Todo::Begin(id),
+            Work::Try(state) if state.is_delayed() => Todo::Due(Timer { frame: id, purpose: Purpose::Retry }),
+            _ => continue,
+        };
+        if matches!(todo, Todo::Begin(_)) {
+            frame.work = Work::New;
+        }
+        again.insert(id);
+        todos.push(todo);
+    }
+    turn.state.agenda.retain(|todo| !matches!(todo, Todo::Due(_)) && !again.contains(&todo.frame()));
+    turn.state.agenda.extend(todos);
+    stop_everything(turn);
+    turn.state.phase = Phase::Faulted;
+    turn.actions.push(Action::Finish(RunOutcome::Faulted { error }));
+}
+
+/// Tells every open step and child run to stop, and clears every timer. None is waited for.
+pub(crate) fn stop_everything(turn: &mut Turn<'_>) {
+    let steps = std::mem::take(&mut turn.state.steps).into_keys();
+    let detached = std::mem::take(&mut turn.state.detached);
+    turn.actions.extend(steps.chain(detached).map(|step| Action::CancelStep { step }));
+    let children = std::mem::take(&mut turn.state.children).into_keys();
+    turn.actions.extend(children.map(|child| Action::CancelChild { child }));
+    turn.clear_timers(|_| true);
+}
+
+/// Removes every frame inside a frame and stops what they have open. A task that had begun is noted as cancelled, unless it
+/// is one of `faulted`.
+pub(crate) fn remove_below(turn: &mut Turn<'_>, id: FrameId, faulted: &[FrameId]) {
+    let mut gone: BTreeSet<FrameId> = BTreeSet::new();
+    // A child's id is greater than its parent's, so that one pass finds them all.
+    for (&inside, frame) in turn.state.frames.range(id..) {
+        if frame.parent.is_some_and(|parent| parent == id || gone.contains(&parent)) {
+            gone.insert(inside);
+        }
+    }
+    if gone.is_empty() {
+        turn.stop_work(id);
+        return;
+    }
+    for &inside in gone.iter().rev() {
+        turn.stop_work(inside);
+        turn.clear_timers(|timer| timer.frame == inside);
+        let has_begun = !matches!(turn.state.frame(inside).work, Work::New);
+        if has_begun && !faulted.contains(&inside) {
+            turn.note(inside, TaskPhase::Cancelled, None);
+        }
+    }
+    turn.state.frames.retain(|id, _| !gone.contains(id));
+    turn.state.agenda.retain(|todo| !gone.contains(&todo.frame()));
+}
+
+impl Turn<'_> {
+    /// Stops the step or child run that a frame has open.
+    fn stop_work(&mut self, id: FrameId) {
+        let (step, child) = match self.state.frame(id).work {
+            Work::Step(step) => (Some(step), None),
+            Work::Child(child) => (None, Some(child)),
+            _ => return,
+        };
+        if let Some(step) = step.filter(|step| self.state.steps.remove(step).is_some()) {
+            self.actions.push(Action::CancelStep { step });
+        }
+        if let Some(child) = child.filter(|child| self.state.children.remove(child).is_some()) {
+            self.actions.push(Action::CancelChild { child });
+        }
+    }
+}
+
+fn describe(error: &RunError) -> String {
+    match (error.title.is_empty(), error.detail.is_empty()) {
+        (false, false) => format!("{}: {}", error.title, error.detail),
+        (false, true) => error.title.clone(),
+        (true, false) => error.detail.clone(),
+        (true, true) => error.kind.clone(),
+    }
+}
