@@ -1,9 +1,12 @@
 //! What the control plane remembers: runs, steps, leases, timers, workers, workflows, tokens and logs.
 //!
-//! [`Store`] is the one trait; [`memory`] is its fake and [`sqlite`] the embedded default. Both pass `conformance`.
+//! [`Store`] is the one trait; [`memory`] is its fake and [`sqlite`] the embedded default. Both pass the suite of the
+//! feature `conformance`.
 
 pub mod blob;
 mod catalog;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod large;
 mod log;
