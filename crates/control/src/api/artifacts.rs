@@ -5,8 +5,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::stream;
 use protocol::id::RunId;
 use serde::Deserialize;
+use store::StoreError;
+use store::blob::{BlobError, BlobId};
 use utoipa::IntoParams;
 
 use super::Api;
@@ -97,7 +100,12 @@ pub(super) async fn fetch(
     if matches(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let body = Body::empty(); // BLOB
+    let blob: BlobId = entry.sha256.parse().map_err(|error| super::refusal::internal(&error))?;
+    let reader = api.blobs.reader(blob).await.map_err(StoreError::from)?;
+    let content = stream::try_unfold(reader, async |mut reader| {
+        Ok::<_, BlobError>(reader.next().await?.map(|part| (part, reader)))
+    });
+    let body = Body::from_stream(content);
     let fields = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (header::CONTENT_LENGTH, HeaderValue::from(entry.size)),

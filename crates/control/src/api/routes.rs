@@ -6,6 +6,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::get;
 use store::Store;
+use store::blob::Blobs;
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,14 +23,15 @@ use crate::Control;
 pub struct Api {
     pub(super) control: Control,
     pub(super) store: Arc<dyn Store>,
+    pub(super) blobs: Blobs,
     /// One permit per open stream.
     pub(super) streams: Arc<Semaphore>,
 }
 
-/// The REST API, `/healthz`, `/readyz` and `/metrics`. The gRPC service of the workers may be merged into it.
-pub fn router(control: Control) -> Router {
+/// The REST API, `/healthz`, `/readyz` and `/metrics`; `blobs` is where artifacts are. The gRPC service of the workers may be merged into it.
+pub fn router(control: Control, blobs: Blobs) -> Router {
     let store = control.store().clone();
-    let api = Api { control, store, streams: Arc::new(Semaphore::new(STREAM_LIMIT)) };
+    let api = Api { control, store, blobs, streams: Arc::new(Semaphore::new(STREAM_LIMIT)) };
     let (router, document) = documented().split_for_parts();
     let document = openapi::render(&document);
     router

@@ -1,6 +1,7 @@
 //! The API over the memory store, through the router as a client meets it.
 
 mod access;
+mod artifacts;
 mod documents;
 mod errors;
 mod paging;
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use protocol::id::{RunId, Timestamp};
 use serde_json::Value;
+use store::blob::Blobs;
 use store::memory::MemoryStore;
 use store::{Store, Turn};
 use tower::ServiceExt;
@@ -25,6 +27,7 @@ use super::tokens;
 struct Server {
     router: Router,
     store: Arc<dyn Store>,
+    blobs: Blobs,
 }
 
 const ADMIN: &str = "swt_admin";
@@ -52,10 +55,11 @@ impl Server {
             };
             store.put_token(row).await.expect("the memory store takes it");
         }
+        let blobs = Blobs::memory();
         let (control, _tasks) = crate::start(crate::ControlConfig::default(), store.clone())
             .await
             .expect("the control plane starts");
-        Server { router: super::router(control), store }
+        Server { router: super::router(control, blobs.clone()), blobs, store }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
