@@ -153,6 +153,14 @@ fn sync_folder(path: &Path) -> Result<(), DiskError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(DiskError::io("sync the folder of", path))
 }
 
+/// A folder for a test that only this user may enter.
+#[cfg(test)]
+pub(crate) fn test_folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let private = fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(private).tempdir().expect("a temporary folder can be made")
+}
+
 /// Points at which a test lets [`replace`] stop as a crash would; nothing outside tests.
 pub(crate) mod crash {
     use std::io;

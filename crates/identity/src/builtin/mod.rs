@@ -1,1 +1,15 @@
-//! Work in progress.
+//! The builtin identity backend: one encrypted file. Names and metadata are clear, so that operators can list without the key;
+//! each value is encrypted by itself; a MAC and a counter over everything show edits, swaps, cuts and older copies.
+//!
+//! - [`format`]: the file's content and its MAC.
+//! - [`crypto`]: subkeys, values.
+//! - [`unlock`]: wrapping the data key to age recipients, and unlocking it.
+//! - [`file`]: the open file: reading and changing.
+
+pub mod crypto;
+pub mod file;
+pub mod format;
+pub mod unlock;
+
+pub use file::{BuiltinError, BuiltinFile, Expect};
+pub use unlock::{Unlock, UnlockError};
