@@ -1,0 +1,95 @@
+//! How many turns a second SQLite takes, fsync on. Run by hand, built for release:
+//! `cargo test --release -p store --test bench -- --ignored --nocapture`.
+
+mod sample;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sample::{create, hot_turn, open};
+use store::{Store, TurnOutcome};
+
+/// How long each measurement runs.
+const MEASURE: Duration = Duration::from_secs(4);
+
+/// "Step done, next ready, next leased" of as many runs as there are callers, each with one turn at a time.
+#[test]
+#[ignore = "a measurement"]
+fn turns_per_second() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for callers in [1_u64, 64, 256] {
+        runtime.block_on(single_turns(callers));
+    }
+    for batch in [1_u64, 64, 256] {
+        runtime.block_on(batches(batch));
+    }
+}
+
+async fn single_turns(callers: u64) {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let store = Arc::new(open(folder.path()).unwrap());
+    let cpu = cpu_ms();
+    let began = Instant::now();
+    let tasks: Vec<_> = (1..=u128::from(callers))
+        .map(|run| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store.commit(vec![create(run)]).await.unwrap();
+                let (mut version, mut slowest) = (1, Vec::new());
+                while began.elapsed() < MEASURE {
+                    let turn = Instant::now();
+                    assert!(matches!(
+                        store.commit(vec![hot_turn(run, version)]).await.unwrap()[0],
+                        TurnOutcome::Committed { .. }
+                    ));
+                    slowest.push(turn.elapsed());
+                    version += 1;
+                }
+                slowest
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    report(&format!("{callers} callers, one turn a call"), times, 1, began.elapsed(), cpu_ms() - cpu);
+}
+
+async fn batches(batch: u64) {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let store = open(folder.path()).unwrap();
+    store.commit((1..=u128::from(batch)).map(create).collect()).await.unwrap();
+    let cpu = cpu_ms();
+    let began = Instant::now();
+    let (mut version, mut times) = (1, Vec::new());
+    while began.elapsed() < MEASURE {
+        let turns = (1..=u128::from(batch)).map(|run| hot_turn(run, version)).collect();
+        let turn = Instant::now();
+        let outcomes = store.commit(turns).await.unwrap();
+        times.push(turn.elapsed());
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, TurnOutcome::Committed { .. })));
+        version += 1;
+    }
+    report(&format!("one caller, {batch} turns a call"), times, batch, began.elapsed(), cpu_ms() - cpu);
+}
+
+fn report(what: &str, mut times: Vec<Duration>, turns: u64, elapsed: Duration, cpu_ms: u64) {
+    times.sort();
+    let total = times.len() as u64 * turns;
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
+    eprintln!(
+        "{what}: {:.0} turns/s, call p50 {:?} p99 {:?}, CPU {:.0} µs a turn",
+        total as f64 / elapsed.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+        cpu_ms as f64 * 1000.0 / total as f64
+    );
+}
+
+/// CPU time of this process so far, milliseconds (ticks are 10 ms).
+fn cpu_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10
+}
