@@ -34,7 +34,6 @@ pub(super) fn end_if_stopped(turn: &mut Turn<'_>) -> bool {
     let state = &turn.state;
     if state.steps.is_empty() && state.detached.is_empty() && state.children.is_empty() {
         let reason = reason.clone();
-        turn.clear_timers(|_| true);
         ending::cancelled(turn, reason);
         return true;
     }
