@@ -6,6 +6,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Variables;
+use super::code::Code;
+use super::compile::compile;
+use super::machine::Machine;
+use super::plain::PlainPath;
+use super::value::Val;
+use super::work::{Fault, Work};
 
 /// `evaluate` of a document: how expressions are told from text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +27,16 @@ pub enum Language {
 #[derive(Clone)]
 pub struct Expression {
     source: Arc<str>,
+    plan: Plan,
+}
+
+/// How an expression is evaluated.
+#[derive(Clone)]
+enum Plan {
+    /// A variable or the input, then keys: no machine is needed.
+    Plain(Arc<PlainPath>),
+    /// Everything else.
+    Code(Arc<Code>),
 }
 
 /// Why a text is no expression.
@@ -96,6 +112,18 @@ impl Meter {
     }
 }
 
+impl Meter {
+    fn start(&self) -> Work {
+        Work { steps: self.limits.steps.min(self.steps_left), bytes: self.limits.bytes, regexes: Vec::new() }
+    }
+
+    fn finish(&mut self, work: &Work) {
+        let spent = self.limits.steps.min(self.steps_left) - work.steps;
+        self.steps_left -= spent;
+        self.steps_spent += spent;
+    }
+}
+
 impl Default for Meter {
     /// A turn of eight evaluations at their limit.
     fn default() -> Self {
@@ -106,7 +134,12 @@ impl Default for Meter {
 impl Expression {
     /// Compiles the inside of `${ ... }`.
     pub fn compile(source: &str) -> Result<Expression, CompileError> {
-        Ok(Expression { source: source.trim().into() })
+        let source = source.trim();
+        let plan = match PlainPath::parse(source) {
+            Some(path) => Plan::Plain(Arc::new(path)),
+            None => Plan::Code(Arc::new(compile(source)?)),
+        };
+        Ok(Expression { source: source.into(), plan })
     }
 
     /// The text inside `${ ... }`.
@@ -114,19 +147,26 @@ impl Expression {
         &self.source
     }
 
+    /// Names (without `$`) of the variables it reads that it does not bind itself.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let names = match &self.plan {
+            Plan::Plain(path) => path.variable.as_slice(),
+            Plan::Code(code) => &code.externals,
+        };
+        names.iter().map(String::as_str)
+    }
+
     /// The first output; `null` when there is none.
     pub fn evaluate(
         &self,
-        _input: &Value,
-        _variables: &Variables<'_>,
+        input: &Value,
+        variables: &Variables<'_>,
         meter: &mut Meter,
     ) -> Result<Value, ExpressionError> {
-        meter.steps_spent += 1;
-        let _ = meter.limits;
-        Err(ExpressionError::Failed {
-            expression: self.source.to_string(),
-            message: "not built yet".to_owned(),
-        })
+        match &self.plan {
+            Plan::Plain(path) => self.follow(path, input, variables, meter),
+            Plan::Code(code) => self.run(code, input, variables, meter),
+        }
     }
 
     /// Whether the first output is neither `false` nor `null`.
@@ -137,6 +177,52 @@ impl Expression {
         meter: &mut Meter,
     ) -> Result<bool, ExpressionError> {
         Ok(!matches!(self.evaluate(input, variables, meter)?, Value::Null | Value::Bool(false)))
+    }
+
+    fn follow(
+        &self,
+        path: &PlainPath,
+        input: &Value,
+        variables: &Variables<'_>,
+        meter: &mut Meter,
+    ) -> Result<Value, ExpressionError> {
+        let mut work = meter.start();
+        let result = path.follow(input, variables, &mut work);
+        meter.finish(&work);
+        result.map_err(|fault| self.failed(fault))
+    }
+
+    fn run(
+        &self,
+        code: &Code,
+        input: &Value,
+        variables: &Variables<'_>,
+        meter: &mut Meter,
+    ) -> Result<Value, ExpressionError> {
+        let mut work = meter.start();
+        let result = Val::from_json(input, &mut work)
+            .and_then(|input| Machine::new(code, variables, &mut work).first(input))
+            .and_then(|output| output.map_or(Ok(Value::Null), |output| output.to_json(&mut work)));
+        meter.finish(&work);
+        result.map_err(|fault| self.failed(fault))
+    }
+
+    fn failed(&self, fault: Fault<'_>) -> ExpressionError {
+        const SHOWN: usize = 120;
+        let cut = |text: &str, length: usize| match text.char_indices().nth(length) {
+            Some((at, _)) => format!("{}...", &text[..at]),
+            None => text.to_owned(),
+        };
+        let expression = cut(&self.source, SHOWN);
+        match fault {
+            Fault::Budget(resource) => ExpressionError::Budget { expression, resource },
+            Fault::Raise(Val::Str(message)) => {
+                ExpressionError::Failed { expression, message: cut(&message, 4 * SHOWN) }
+            }
+            Fault::Raise(other) => {
+                ExpressionError::Failed { expression, message: format!("error: {}", other.show()) }
+            }
+        }
     }
 }
 
