@@ -7,6 +7,7 @@ use workflow::{Task, TaskKind, TaskList, Workflow};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Path {
     /// The function of `use.functions` that the way starts at; absent for the workflow's `do`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     function: Option<String>,
     hops: Vec<Hop>,
 }

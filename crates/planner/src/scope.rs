@@ -55,7 +55,8 @@ impl Turn<'_> {
         sees: Sees<'_>,
     ) -> Result<Shared, StepError> {
         if let Template::Constant(value) = template {
-            return Ok(Shared::from(value.clone()));
+            // A copy: what a state shares with the document it would not share after a restore, and its snapshots would differ.
+            return Ok(Shared::from(Value::clone(value)));
         }
         let mut named = Named::default();
         template.each_expression(&mut |expression| named.add(expression.source()));

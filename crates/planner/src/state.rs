@@ -32,16 +32,22 @@ pub(crate) struct State {
     /// `$context`.
     pub(crate) context: Shared,
     /// The tasks and lists in progress. The root is the list of the workflow.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) frames: BTreeMap<FrameId, Frame>,
     /// What is to be done next, first in first out, so that branches take turns.
+    #[serde(skip_serializing_if = "VecDeque::is_empty", default)]
     pub(crate) agenda: VecDeque<Todo>,
     /// Steps whose outcome a frame waits for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) steps: BTreeMap<StepId, FrameId>,
     /// Steps whose outcome nobody waits for (`await: false`).
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub(crate) detached: BTreeSet<StepId>,
     /// Child runs whose outcome a frame waits for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) children: BTreeMap<ChildId, FrameId>,
     /// Timers that are set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) timers: BTreeMap<TimerId, Timer>,
     /// Whether a yield has not been answered.
     pub(crate) yielded: bool,
@@ -74,6 +80,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Frame {
     /// Absent for the root alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) parent: Option<FrameId>,
     /// Place of the task; of a list, the place of the task that it belongs to.
     pub(crate) path: Path,
@@ -86,6 +93,7 @@ pub(crate) struct Frame {
     /// When the task began.
     pub(crate) started_at: Timestamp,
     /// Milliseconds of its `timeout`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) timeout_ms: Option<i64>,
     /// What it is doing.
     pub(crate) work: Work,

@@ -73,19 +73,24 @@ pub(crate) fn resolving<T>(values: Vec<Arc<Value>>, read: impl FnOnce() -> T) ->
 
 impl Serialize for Shared {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_null() {
+            return serializer.serialize_none();
+        }
         let place = TABLE.with_borrow_mut(|Table { values, places }| {
             *places.entry(Arc::as_ptr(&self.0)).or_insert_with(|| {
                 values.push(self.clone());
                 values.len() - 1
             })
         });
-        serializer.serialize_u64(place as u64)
+        serializer.serialize_some(&place)
     }
 }
 
 impl<'de> Deserialize<'de> for Shared {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let place = usize::deserialize(deserializer)?;
+        let Some(place) = Option::<usize>::deserialize(deserializer)? else {
+            return Ok(Shared::null());
+        };
         TABLE
             .with_borrow(|table| table.values.get(place).cloned())
             .ok_or_else(|| D::Error::custom(format!("the snapshot has no value {place}")))
@@ -103,7 +108,7 @@ mod tests {
         let value = Shared::from(json!({"big": "value"}));
         let pair = (value.clone(), Shared::null(), value);
         let (text, values) = collecting(|| serde_json::to_string(&pair).unwrap());
-        assert_eq!(text, "[0,1,0]");
+        assert_eq!(text, "[0,null,0]");
         let read: (Shared, Shared, Shared) = resolving(values, || serde_json::from_str(&text).unwrap());
         assert_eq!(read, pair);
         assert!(Arc::ptr_eq(&read.0.0, &read.2.0));

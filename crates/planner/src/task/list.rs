@@ -12,10 +12,12 @@ use crate::value::Shared;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ListState {
     /// Whether it is the `catch.do` of its task rather than its body.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub(crate) in_catch: bool,
     /// Index of the task that runs.
     pub(crate) position: u32,
     /// Variables that the tasks of the list see: of a loop, or the error of a catch.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) variables: Vec<(String, Shared)>,
 }
 
