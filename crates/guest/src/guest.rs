@@ -150,7 +150,9 @@ impl Guest {
             Source::ChannelOutput => channel.flush()?,
             Source::Signals => self.on_signals()?,
             Source::StepInput => self.step.iter_mut().for_each(|step| step.write_input(channel)),
-            Source::StepOutput(place) => self.step.iter_mut().for_each(|step| step.read_output(place, channel)),
+            Source::StepOutput(place) => {
+                self.step.iter_mut().for_each(|step| step.read_output(place, channel))
+            }
             Source::Resolver | Source::Listener(_) | Source::Tunnel(_) => {
                 self.network.on_ready(source, flags, channel);
             }
@@ -211,11 +213,12 @@ impl Guest {
                 let wanted = Wanted { patterns, max_file_bytes, max_total_bytes, max_files };
                 self.workspace.collect(&wanted, &self.patterns, channel)?;
             }
-            (ToGuest::TunnelOpened { tunnel }, _) => self.network.opened(tunnel, channel),
-            (ToGuest::TunnelRefused { tunnel }, _) => self.network.refused(tunnel),
+            (ToGuest::TunnelOpened { tunnel }, _) => self.network.opened(tunnel),
             (ToGuest::TunnelData { tunnel, data }, _) => self.network.take_data(tunnel, &data, channel),
             (ToGuest::TunnelCredit { tunnel, bytes }, _) => self.network.grant(tunnel, bytes),
-            (ToGuest::TunnelClose { tunnel }, _) => self.network.close(tunnel),
+            (ToGuest::TunnelRefused { tunnel } | ToGuest::TunnelClose { tunnel }, _) => {
+                self.network.close(tunnel)
+            }
             (ToGuest::Collect { .. }, _) => {
                 return Err(Failure::protocol("artifacts can be collected after the step's end only").into());
             }
@@ -239,7 +242,7 @@ impl Guest {
             .collect();
         self.patterns = Rc::new(Patterns::new(&secrets));
         self.workspace.hand_over()?;
-        self.network = Network::open(&start.network, &self.patterns)?;
+        self.network = Network::open(&start.network, &self.patterns, layers::is_network_isolated())?;
         let step = Step::start(start, payload.as_ref(), &self.patterns, self.restrictions.step_user)?;
         harden::restrict_after_start();
         self.channel.send(&FromGuest::Started { pid: step.pid() });

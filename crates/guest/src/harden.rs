@@ -70,20 +70,20 @@ pub(crate) fn take_channel() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) fn restrict(undumpable: bool) -> Restrictions {
     if std::process::id() != 1 {
         // Orphans of the step come to the guest, so that it can end them.
-        drop(rustix::process::set_child_subreaper(Some(rustix::process::getpid())));
+        _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
-    drop(sys::limit(sys::Resource::Descriptors, OWN_DESCRIPTORS));
-    drop(rustix::thread::set_no_new_privs(true));
+    _ = sys::limit(sys::Resource::Descriptors, OWN_DESCRIPTORS);
+    _ = rustix::thread::set_no_new_privs(true);
     empty_bounding_set();
-    drop(rustix::thread::clear_ambient_capability_set());
+    _ = rustix::thread::clear_ambient_capability_set();
     // Programs of uid 0 are not special, and no program can change that. Needs a capability of the guest; without it
     // the empty bounding set and no_new_privs have the same effect.
-    drop(rustix::thread::set_capabilities_secure_bits(
+    _ = rustix::thread::set_capabilities_secure_bits(
         CapabilitiesSecureBits::NO_ROOT
             | CapabilitiesSecureBits::NO_ROOT_LOCKED
             | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
             | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED,
-    ));
+    );
     keep_capabilities(BEFORE_START);
     Restrictions { step_user: step_user(), undumpable, seccomp: seccomp::install() }
 }
@@ -107,7 +107,7 @@ fn keep_capabilities(kept: CapabilitySet) {
     if let Ok(sets) = rustix::thread::capabilities(None) {
         let kept = sets.permitted & kept;
         let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-        drop(rustix::thread::set_capabilities(None, sets));
+        _ = rustix::thread::set_capabilities(None, sets);
     }
 }
 
@@ -115,7 +115,7 @@ fn empty_bounding_set() {
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         match rustix::thread::capability_is_in_bounding_set(capability) {
-            Ok(true) => drop(rustix::thread::remove_capability_from_bounding_set(capability)),
+            Ok(true) => _ = rustix::thread::remove_capability_from_bounding_set(capability),
             Ok(false) => {}
             // The kernel knows no further capability.
             Err(_) => break,

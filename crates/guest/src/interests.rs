@@ -41,11 +41,6 @@ impl<'a> Interests<'a> {
         self.add(source, descriptor.as_fd(), PollFlags::IN);
     }
 
-    /// Wakes when `descriptor` can be written, or has ended.
-    pub(crate) fn write(&mut self, source: Source, descriptor: &'a impl AsFd) {
-        self.add(source, descriptor.as_fd(), PollFlags::OUT);
-    }
-
     /// Wakes for `flags`.
     pub(crate) fn add(&mut self, source: Source, descriptor: BorrowedFd<'a>, flags: PollFlags) {
         self.descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));

@@ -21,15 +21,28 @@ pub(crate) fn reports(restrictions: &Restrictions) -> Vec<LayerReport> {
         report(Layer::NoNewPrivileges, field(&status, "NoNewPrivs") == Some("1"), || {
             "no_new_privs is not set".into()
         }),
-        report(Layer::Capabilities, is_zero(field(&status, "CapBnd")) && is_zero(field(&status, "CapInh")), || {
-            "the bounding set is not empty: start the guest with CAP_SETPCAP or drop all capabilities outside".into()
-        }),
+        report(
+            Layer::Capabilities,
+            is_zero(field(&status, "CapBnd")) && is_zero(field(&status, "CapInh")),
+            || {
+                "the bounding set is not empty: start the guest with CAP_SETPCAP or drop all capabilities outside".into()
+            },
+        ),
         seccomp(restrictions, field(&status, "Seccomp")),
         report(Layer::StepUser, restrictions.step_user.is_some(), || {
-            format!("the step shares the guest's user: map uid and gid {} into the sandbox", crate::harden::STEP_ID)
+            format!(
+                "the step shares the guest's user: map uid and gid {} into the sandbox",
+                crate::harden::STEP_ID
+            )
         }),
         report(Layer::UndumpableGuest, restrictions.undumpable, || "PR_SET_DUMPABLE was refused".into()),
     ]
+}
+
+/// Whether loopback is all there is of a network, and so the sandbox's own.
+pub(crate) fn is_network_isolated() -> bool {
+    let devices = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    interfaces(&devices).eq(["lo"])
 }
 
 fn report(layer: Layer, enforced: bool, note: impl FnOnce() -> String) -> LayerReport {

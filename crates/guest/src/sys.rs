@@ -4,7 +4,8 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -175,7 +176,8 @@ pub(crate) fn install_seccomp_filter(program: &[libc::sock_filter]) -> io::Resul
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the program outlives the call and the kernel only reads it.
-    let done = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    let done =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -210,4 +212,86 @@ pub(crate) fn limit(resource: Resource, value: u64) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Brings the loopback interface up.
+pub(crate) fn bring_loopback_up() -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut request = interface_request(c"lo");
+    // SAFETY: the request is an ifreq with a name, which both calls read; the flags are the member they fill and read.
+    unsafe {
+        control(&socket, libc::SIOCGIFFLAGS, &mut request)?;
+        if request.ifr_ifru.ifru_flags & libc::IFF_UP as libc::c_short != 0 {
+            return Ok(());
+        }
+        request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+        control(&socket, libc::SIOCSIFFLAGS, &mut request)
+    }
+}
+
+/// Gives the loopback interface one more address, so that what connects to it comes to the guest.
+pub(crate) fn add_loopback_address(address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(address) => add_loopback_v4(address),
+        IpAddr::V6(address) => add_loopback_v6(address),
+    }
+}
+
+fn add_loopback_v4(address: Ipv4Addr) -> io::Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // Each address needs a label of its own; that of the address itself, in hexadecimal, is one.
+    let label =
+        std::ffi::CString::new(format!("lo:{:08x}", address.to_bits())).expect("there is no zero byte");
+    for (call, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, Ipv4Addr::BROADCAST)] {
+        let mut request = interface_request(&label);
+        let value = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: 0,
+            sin_addr: libc::in_addr { s_addr: value.to_bits().to_be() },
+            sin_zero: [0; 8],
+        };
+        // SAFETY: a sockaddr_in is a sockaddr of the same size, and the request outlives the call that reads it.
+        unsafe {
+            request.ifr_ifru.ifru_addr = std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(value);
+            control(&socket, call, &mut request)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_loopback_v6(address: Ipv6Addr) -> io::Result<()> {
+    /// `struct in6_ifreq` of the kernel.
+    #[repr(C)]
+    struct Request {
+        address: [u8; 16],
+        prefix_bits: u32,
+        interface: libc::c_int,
+    }
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+    // SAFETY: the name is a C string.
+    let interface = unsafe { libc::if_nametoindex(c"lo".as_ptr()) };
+    let interface = libc::c_int::try_from(interface).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut request = Request { address: address.octets(), prefix_bits: 128, interface };
+    // SAFETY: this call on an IPv6 socket reads an in6_ifreq, which the request is.
+    unsafe { control(&socket, libc::SIOCSIFADDR, &mut request) }
+}
+
+fn interface_request(name: &CStr) -> libc::ifreq {
+    // SAFETY: all-zero bytes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(name.to_bytes()) {
+        *to = from.cast_signed();
+    }
+    request
+}
+
+/// # Safety
+/// `request` must be what `call` reads and writes.
+unsafe fn control<R>(socket: &UdpSocket, call: libc::Ioctl, request: &mut R) -> io::Result<()> {
+    // SAFETY: the caller vouches for the request; the descriptor is open.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), call, request) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }

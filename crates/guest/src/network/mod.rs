@@ -1,17 +1,253 @@
-//! slice
+//! The network of the step: a resolver for listed names and a listener for each of their ports, on loopback addresses.
+//! What connects there is carried through the channel by the worker. There is no other way out.
+
+mod dns;
+mod names;
+mod tunnel;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
+
+use protocol::frame::{FailureKind, FromGuest, MAX_DATA_BYTES, MAX_TUNNELS};
 use protocol::step::NetworkRule;
 use rustix::event::PollFlags;
-use crate::{channel::Channel, failure::Failure, interests::{Interests, Source}, redact::Patterns};
-pub(crate) struct Network;
+
+use crate::channel::Channel;
+use crate::failure::Failure;
+use crate::interests::{Interests, Source};
+use crate::redact::{Patterns, Redactor};
+use crate::sys;
+use dns::{Answer, Asked};
+use names::{Lookup, Names, Place};
+use tunnel::{Next, Tunnel};
+
+/// Where the step's resolver is; /etc/resolv.conf in the sandbox names it.
+const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)), 53);
+/// Listeners at once.
+const MOST_LISTENERS: usize = 512;
+/// Names whose denial is reported; a step that looks up at random does not fill the log.
+const MOST_DENIED: usize = 64;
+/// Longest host that is reported.
+const MOST_SHOWN_BYTES: usize = 100;
+/// Longest question that is read.
+const MOST_PACKET_BYTES: usize = 1500;
+
+/// The sandbox's way out, such as it is.
+pub(crate) struct Network {
+    names: Names,
+    resolver: Option<UdpSocket>,
+    listeners: Vec<Listener>,
+    tunnels: BTreeMap<u32, Tunnel>,
+    last_tunnel: u32,
+    denied: BTreeSet<String>,
+    patterns: Rc<Patterns>,
+    buffer: Vec<u8>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    place: Place,
+}
+
 impl Network {
-    pub(crate) fn closed() -> Self { Network }
-    pub(crate) fn open(_rules: &[NetworkRule], _p: &Rc<Patterns>) -> Result<Self, Failure> { Ok(Network) }
-    pub(crate) fn interests<'a>(&'a self, _c: &Channel, _i: &mut Interests<'a>) {}
-    pub(crate) fn on_ready(&mut self, _s: Source, _f: PollFlags, _c: &mut Channel) {}
-    pub(crate) fn opened(&mut self, _t: u32, _c: &mut Channel) {}
-    pub(crate) fn refused(&mut self, _t: u32) {}
-    pub(crate) fn take_data(&mut self, _t: u32, _d: &[u8], _c: &mut Channel) {}
-    pub(crate) fn grant(&mut self, _t: u32, _b: u32) {}
-    pub(crate) fn close(&mut self, _t: u32) {}
+    /// A network without any way out, before the start and after the end of the step.
+    pub(crate) fn closed() -> Self {
+        Network {
+            names: Names::new(&[]),
+            resolver: None,
+            listeners: Vec::new(),
+            tunnels: BTreeMap::new(),
+            last_tunnel: 0,
+            denied: BTreeSet::new(),
+            patterns: Rc::new(Patterns::new(&[])),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Opens the resolver and the listeners that `rules` ask for. With `isolated`, loopback is the sandbox's own, so it
+    /// may be brought up and given addresses.
+    pub(crate) fn open(
+        rules: &[NetworkRule],
+        patterns: &Rc<Patterns>,
+        isolated: bool,
+    ) -> Result<Self, Failure> {
+        if isolated {
+            // The sandbox backend has done it, where the guest may not.
+            _ = sys::bring_loopback_up();
+        }
+        let mut network = Network {
+            names: Names::new(rules),
+            resolver: resolver(rules, isolated)?,
+            patterns: Rc::clone(patterns),
+            buffer: vec![0; MAX_DATA_BYTES],
+            ..Network::closed()
+        };
+        for place in network.names.places() {
+            if isolated && !place.address.is_loopback() {
+                sys::add_loopback_address(place.address)
+                    .map_err(|error| unreachable_place(&place, &error))?;
+            }
+            network.listen(place.clone()).map_err(|error| unreachable_place(&place, &error))?;
+        }
+        Ok(network)
+    }
+
+    fn listen(&mut self, place: Place) -> io::Result<()> {
+        if self.listeners.len() >= MOST_LISTENERS {
+            return Err(io::Error::other(format!("there are {MOST_LISTENERS} destinations already")));
+        }
+        let socket = TcpListener::bind((place.address, place.port))?;
+        socket.set_nonblocking(true)?;
+        self.listeners.push(Listener { socket, place });
+        Ok(())
+    }
+
+    pub(crate) fn interests<'a>(&'a self, channel: &Channel, interests: &mut Interests<'a>) {
+        if channel.has_room() {
+            self.resolver.iter().for_each(|resolver| interests.read(Source::Resolver, resolver));
+            for (place, listener) in self.listeners.iter().enumerate() {
+                interests.read(Source::Listener(place), &listener.socket);
+            }
+        }
+        self.tunnels.values().for_each(|tunnel| tunnel.interests(channel, interests));
+    }
+
+    pub(crate) fn on_ready(&mut self, source: Source, flags: PollFlags, channel: &mut Channel) {
+        match source {
+            Source::Resolver => self.answer(channel),
+            Source::Listener(place) => self.accept(place, channel),
+            Source::Tunnel(id) => {
+                let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
+                if tunnel.on_ready(flags, &mut self.buffer, channel) == Next::Over {
+                    self.forget(id, channel);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, channel: &mut Channel) {
+        let mut packet = [0; MOST_PACKET_BYTES];
+        let Some(received) = self.resolver.as_ref().and_then(|resolver| resolver.recv_from(&mut packet).ok())
+        else {
+            return;
+        };
+        let (bytes, asker) = received;
+        let Some(query) = dns::read(&packet[..bytes]) else { return };
+        let answer = query.asked.as_ref().map_or(Answer::Malformed, |asked| self.look_up(asked, channel));
+        if let Some(resolver) = &self.resolver {
+            // A client that is gone needs no answer.
+            _ = resolver.send_to(&dns::write(&query, answer), asker);
+        }
+    }
+
+    fn look_up(&mut self, asked: &Asked, channel: &mut Channel) -> Answer {
+        let name = str::from_utf8(&asked.name).ok().filter(|_| !asked.strange);
+        // A name that holds a secret would carry it to the worker.
+        let clean = Redactor::whole(&self.patterns, &asked.name) == asked.name;
+        let lookup = name.filter(|_| clean).map_or(Lookup::Unknown, |name| self.names.look_up(name));
+        match lookup {
+            Lookup::Known { address, new } => {
+                for place in new {
+                    if let Err(_full) = self.listen(place.clone()) {
+                        self.deny(place.host.as_bytes(), place.port, channel);
+                    }
+                }
+                if asked.address { Answer::Address(address) } else { Answer::Nothing }
+            }
+            Lookup::Unknown => {
+                self.deny(&asked.name, 0, channel);
+                Answer::NoSuchName
+            }
+        }
+    }
+
+    fn deny(&mut self, host: &[u8], port: u16, channel: &mut Channel) {
+        let masked = Redactor::whole(&self.patterns, host);
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.[]:".contains(byte);
+        let host: String = masked
+            .iter()
+            .take(MOST_SHOWN_BYTES)
+            .map(|byte| if plain(byte) { char::from(*byte) } else { '?' })
+            .collect();
+        if self.denied.len() < MOST_DENIED && self.denied.insert(host.to_ascii_lowercase()) {
+            channel.send(&FromGuest::Denied { host, port });
+        }
+    }
+
+    fn accept(&mut self, place: usize, channel: &mut Channel) {
+        let Some(listener) = self.listeners.get(place) else { return };
+        let Ok((connection, _)) = listener.socket.accept() else { return };
+        if self.tunnels.len() >= MAX_TUNNELS || connection.set_nonblocking(true).is_err() {
+            tunnel::reset(&connection);
+            return;
+        }
+        self.last_tunnel += 1;
+        let id = self.last_tunnel;
+        let Place { host, port, .. } = listener.place.clone();
+        channel.send(&FromGuest::TunnelOpen { tunnel: id, host, port });
+        self.tunnels.insert(id, Tunnel::new(id, connection));
+    }
+
+    fn forget(&mut self, id: u32, channel: &mut Channel) {
+        if let Some(tunnel) = self.tunnels.remove(&id) {
+            tunnel.abandon();
+            channel.send(&FromGuest::TunnelClose { tunnel: id });
+        }
+    }
+
+    /// The worker has connected.
+    pub(crate) fn opened(&mut self, id: u32) {
+        self.tunnels.get_mut(&id).into_iter().for_each(Tunnel::opened);
+    }
+
+    /// The worker will not connect, or has closed.
+    pub(crate) fn close(&mut self, id: u32) {
+        self.tunnels.remove(&id).into_iter().for_each(Tunnel::abandon);
+    }
+
+    /// Data of the worker.
+    pub(crate) fn take_data(&mut self, id: u32, data: &[u8], channel: &mut Channel) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id)
+            && tunnel.take_data(data, channel) == Next::Over
+        {
+            self.forget(id, channel);
+        }
+    }
+
+    /// The worker takes more of a tunnel.
+    pub(crate) fn grant(&mut self, id: u32, bytes: u32) {
+        self.tunnels.get_mut(&id).into_iter().for_each(|tunnel| tunnel.grant(bytes));
+    }
+}
+
+/// The resolver. Where the network is the sandbox's own it is there even if no name is listed, so that each look-up
+/// fails at once and the user reads of it.
+fn resolver(rules: &[NetworkRule], isolated: bool) -> Result<Option<UdpSocket>, Failure> {
+    let opened = UdpSocket::bind(RESOLVER).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+    match opened {
+        _ if rules.is_empty() && !isolated => Ok(None),
+        Ok(socket) => Ok(Some(socket)),
+        Err(_) if rules.is_empty() => Ok(None),
+        Err(error) => Err(Failure::new(
+            FailureKind::Isolation,
+            format!(
+                "the resolver of the sandbox cannot listen on {RESOLVER}: {error}; \
+                 the sandbox needs a loopback interface that is up and the right to use ports below 1024"
+            ),
+        )),
+    }
+}
+
+fn unreachable_place(place: &Place, error: &io::Error) -> Failure {
+    Failure::new(
+        FailureKind::Isolation,
+        format!(
+            "{}:{} cannot be offered inside the sandbox on {}: {error}; an address beside 127.0.0.0/8 needs \
+             CAP_NET_ADMIN in a network namespace of the sandbox's own: list the destination by name instead",
+            place.host, place.port, place.address
+        ),
+    )
 }

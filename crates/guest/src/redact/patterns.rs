@@ -153,7 +153,9 @@ impl Patterns {
     #[inline(always)]
     fn may_begin(&self, gram: [u8; GRAM_BYTES]) -> bool {
         let (word, bit) = slot(gram);
-        self.filter[word] & bit != 0 || self.short[usize::from(gram[0])] || (has_break(gram) && !is_break(gram[0]))
+        self.filter[word] & bit != 0
+            || self.short[usize::from(gram[0])]
+            || (has_break(gram) && !is_break(gram[0]))
     }
 
     /// What begins at the start of `rest`; `before` is the byte before it. With `ended`, nothing follows `rest`.
@@ -202,8 +204,7 @@ impl Patterns {
         let after = table.partition_point(|pattern| {
             matches!(compare_wrapped(self.bytes(pattern), rest), Wrapped::Whole { .. } | Wrapped::Below)
         });
-        if !ended
-            && table.get(after).is_some_and(|p| compare_wrapped(self.bytes(p), rest) == Wrapped::CutOff)
+        if !ended && table.get(after).is_some_and(|p| compare_wrapped(self.bytes(p), rest) == Wrapped::CutOff)
         {
             return Look::Undecided;
         }

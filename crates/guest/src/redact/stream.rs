@@ -108,8 +108,7 @@ mod tests {
     use super::*;
 
     fn patterns(secrets: &[(&str, &[u8])]) -> Rc<Patterns> {
-        let secrets: Vec<Secret<'_>> =
-            secrets.iter().map(|(name, value)| Secret { name, value }).collect();
+        let secrets: Vec<Secret<'_>> = secrets.iter().map(|(name, value)| Secret { name, value }).collect();
         Rc::new(Patterns::new(&secrets))
     }
 
@@ -154,7 +153,8 @@ mod tests {
             for (pattern, label, wrapped) in patterns.all() {
                 let Some(bytes) = length_at(place, pattern, wrapped) else { continue };
                 let bounded = !matches!(label, Label::Name(_))
-                    || (!word(place.checked_sub(1).and_then(|p| text.get(p))) && !word(text.get(place + bytes)));
+                    || (!word(place.checked_sub(1).and_then(|p| text.get(p)))
+                        && !word(text.get(place + bytes)));
                 if bounded && longest.is_none_or(|(most, _)| bytes > most) {
                     longest = Some((bytes, label));
                 }

@@ -201,12 +201,22 @@ mod tests {
                 Answer::NotPermitted => libc::EPERM,
                 Answer::Absent => libc::ENOSYS,
             };
-            assert_eq!(call(refusal.call, &[]), errno_answer(expected), "{} {:?}", refusal.name, refusal.attack);
+            assert_eq!(
+                call(refusal.call, &[]),
+                errno_answer(expected),
+                "{} {:?}",
+                refusal.name,
+                refusal.attack
+            );
             assert!(!seen.contains(&refusal.call), "{} is listed twice", refusal.name);
             seen.push(refusal.call);
         }
         for (number, attack) in REFUSED_BY_NUMBER {
-            assert_eq!(judge(ARCHITECTURE, *number, [0; 6]), errno_answer(libc::EPERM), "{number} {attack:?}");
+            assert_eq!(
+                judge(ARCHITECTURE, *number, [0; 6]),
+                errno_answer(libc::EPERM),
+                "{number} {attack:?}"
+            );
         }
         assert!(REFUSED.iter().any(|refusal| refusal.attack == Attack::Keyrings));
     }
@@ -253,7 +263,8 @@ mod tests {
 
     #[test]
     fn threads_and_children_start_and_namespaces_do_not() {
-        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        let thread =
+            libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
         assert_eq!(call(libc::SYS_clone, &[thread as u64]), ALLOW);
         assert_eq!(call(libc::SYS_clone, &[libc::SIGCHLD as u64]), ALLOW);
         for flag in [
@@ -288,7 +299,9 @@ mod tests {
             assert_eq!(allowed, ALLOW);
         }
         let (family, protocol) = (errno_answer(libc::EAFNOSUPPORT), errno_answer(libc::EPROTONOSUPPORT));
-        for refused in [libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, libc::AF_BLUETOOTH, libc::AF_XDP, 45, -1] {
+        for refused in
+            [libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, libc::AF_BLUETOOTH, libc::AF_XDP, 45, -1]
+        {
             assert_eq!(socket(refused, libc::SOCK_STREAM, 0), family, "{refused}");
         }
         for refused in [

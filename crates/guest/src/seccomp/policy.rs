@@ -39,8 +39,10 @@ pub(super) enum Answer {
 /// A refused call.
 pub(super) struct Refusal {
     pub(super) call: libc::c_long,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for readers and tests"))]
     pub(super) name: &'static str,
     pub(super) answer: Answer,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for readers and tests"))]
     pub(super) attack: Attack,
 }
 
@@ -173,8 +175,18 @@ pub(super) const CONDITIONAL: &[Conditional] = &[
         tests: &[Test::NoneOf { argument: 1, mask: SOCKET_TYPE, values: &[STREAM, DATAGRAM, SEQPACKET] }],
         errno: libc::EPROTONOSUPPORT,
     },
-    Conditional { call: libc::SYS_socket, first: Some(INET), tests: INET_TESTS, errno: libc::EPROTONOSUPPORT },
-    Conditional { call: libc::SYS_socket, first: Some(INET6), tests: INET_TESTS, errno: libc::EPROTONOSUPPORT },
+    Conditional {
+        call: libc::SYS_socket,
+        first: Some(INET),
+        tests: INET_TESTS,
+        errno: libc::EPROTONOSUPPORT,
+    },
+    Conditional {
+        call: libc::SYS_socket,
+        first: Some(INET6),
+        tests: INET_TESTS,
+        errno: libc::EPROTONOSUPPORT,
+    },
     Conditional {
         // getaddrinfo and getifaddrs ask NETLINK_ROUTE which addresses there are.
         call: libc::SYS_socket,

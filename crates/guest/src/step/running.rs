@@ -149,7 +149,7 @@ impl Step {
     /// Sends a signal to the step's process group. Once its process was reaped its number may be another's.
     pub(crate) fn signal(&self, number: i32) {
         if self.ended.is_none() && (1..=64).contains(&number) {
-            drop(sys::signal_group(self.pid, number));
+            _ = sys::signal_group(self.pid, number);
         }
     }
 

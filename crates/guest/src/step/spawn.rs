@@ -72,7 +72,8 @@ const STAGES: [Stage; 7] = [
 
 /// Starts the step. Returns once the program runs, or with the reason why it does not.
 pub(super) fn spawn(launch: &Launch<'_>) -> Result<Spawned, Failure> {
-    let isolation = |what: &str, error: io::Error| Failure::new(FailureKind::Isolation, format!("{what}: {error}"));
+    let isolation =
+        |what: &str, error: io::Error| Failure::new(FailureKind::Isolation, format!("{what}: {error}"));
     let Some(program) = launch.argv.first() else {
         return Err(Failure::new(FailureKind::NotFound, "the step has no program"));
     };
@@ -97,7 +98,7 @@ pub(super) fn spawn(launch: &Launch<'_>) -> Result<Spawned, Failure> {
             let (stage, error) =
                 become_step(launch, standard, &candidates, &argument_vector, &environment_vector);
             let errno = error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes();
-            drop(rustix::io::write(&reporting, &[&[stage as u8][..], &errno].concat()));
+            _ = rustix::io::write(&reporting, &[&[stage as u8][..], &errno].concat());
             sys::exit_child()
         }
         Fork::Parent(pid) => {
@@ -122,7 +123,9 @@ fn become_step(
         .and_then(|()| at(Stage::Limits, limit(launch.limits)))
         .and_then(|()| at(Stage::User, launch.user.map_or(Ok(()), become_user)))
         .and_then(|()| at(Stage::Capabilities, harden::drop_capabilities()))
-        .and_then(|()| at(Stage::Directory, rustix::process::chdir(launch.directory).map_err(io::Error::from)))
+        .and_then(|()| {
+            at(Stage::Directory, rustix::process::chdir(launch.directory).map_err(io::Error::from))
+        })
         .and_then(|()| at(Stage::Descriptors, sys::close_on_exec_from(FIRST_CLOSED)));
     if let Err(failed) = prepared {
         return failed;
@@ -210,12 +213,19 @@ fn await_start(report: &OwnedFd) -> Option<(Stage, io::Error)> {
 fn stage_failure(stage: Stage, error: &io::Error, launch: &Launch<'_>) -> Failure {
     let program = launch.argv.first().map_or("", String::as_str);
     match stage {
-        Stage::Streams => Failure::new(FailureKind::Isolation, format!("the step's streams cannot be set up: {error}")),
-        Stage::Limits => Failure::new(FailureKind::Isolation, format!("the step's limits cannot be set: {error}")),
-        Stage::User => Failure::new(FailureKind::Isolation, format!("the step's user cannot be taken: {error}")),
-        Stage::Capabilities => {
-            Failure::new(FailureKind::Isolation, format!("the step's capabilities cannot be dropped: {error}"))
+        Stage::Streams => {
+            Failure::new(FailureKind::Isolation, format!("the step's streams cannot be set up: {error}"))
         }
+        Stage::Limits => {
+            Failure::new(FailureKind::Isolation, format!("the step's limits cannot be set: {error}"))
+        }
+        Stage::User => {
+            Failure::new(FailureKind::Isolation, format!("the step's user cannot be taken: {error}"))
+        }
+        Stage::Capabilities => Failure::new(
+            FailureKind::Isolation,
+            format!("the step's capabilities cannot be dropped: {error}"),
+        ),
         Stage::Descriptors => {
             Failure::new(FailureKind::Isolation, format!("the guest's descriptors cannot be closed: {error}"))
         }
@@ -260,7 +270,7 @@ fn terminal(user: Option<StepUser>) -> io::Result<Streams> {
 /// still has the open descriptors.
 fn give(end: &OwnedFd, user: Option<StepUser>) {
     if let Some(user) = user {
-        drop(rustix::fs::fchown(end, Some(user.uid), Some(user.gid)));
+        _ = rustix::fs::fchown(end, Some(user.uid), Some(user.gid));
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn kill_tree() {
             break;
         }
         for pid in living {
-            drop(rustix::process::kill_process(pid, Signal::KILL));
+            _ = rustix::process::kill_process(pid, Signal::KILL);
         }
     }
 }

@@ -84,7 +84,8 @@ impl Collection<'_> {
     fn skip(&mut self, path: &str, reason: impl Into<Reason>) {
         if self.skipped.len() < MOST_SKIPPED {
             let shown = Redactor::whole(self.patterns, path.as_bytes());
-            let shown: String = String::from_utf8_lossy(&shown).chars().filter(|c| !c.is_control()).take(200).collect();
+            let shown: String =
+                String::from_utf8_lossy(&shown).chars().filter(|c| !c.is_control()).take(200).collect();
             self.skipped.push((shown, reason.into()));
         }
     }
@@ -144,7 +145,10 @@ impl Collection<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         if size > self.wanted.max_total_bytes - self.total_bytes {
-            return Ok(Err(format!("all files together are larger than {} bytes", self.wanted.max_total_bytes)));
+            return Ok(Err(format!(
+                "all files together are larger than {} bytes",
+                self.wanted.max_total_bytes
+            )));
         }
         self.total_bytes += size;
         self.files += 1;
@@ -202,7 +206,7 @@ impl Collection<'_> {
     fn send_content(&mut self, file: &OwnedFd, size: u64) -> Result<(), Gone> {
         let mut redactor = Redactor::new(Rc::clone(self.patterns));
         let (mut masked, mut rest, mut gone) = (Vec::new(), size, false);
-        drop(read_all(file, |data| {
+        _ = read_all(file, |data| {
             redactor.push(data, &mut masked);
             while masked.len() > MAX_DATA_BYTES && rest > MAX_DATA_BYTES as u64 {
                 let data: Vec<u8> = masked.drain(..MAX_DATA_BYTES).collect();
@@ -213,7 +217,7 @@ impl Collection<'_> {
                 }
             }
             Ok(())
-        }));
+        });
         if gone {
             return Err(Gone);
         }

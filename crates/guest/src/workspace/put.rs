@@ -58,9 +58,9 @@ impl Workspace {
     /// Gives the folder to the step's user.
     pub(crate) fn hand_over(&self) -> Result<(), Failure> {
         let Some(owner) = self.owner else { return Ok(()) };
-        let given = self.folder().and_then(|folder| {
-            Ok(rustix::fs::fchown(folder, Some(owner.uid), Some(owner.gid))?)
-        });
+        let given = self
+            .folder()
+            .and_then(|folder| Ok(rustix::fs::fchown(folder, Some(owner.uid), Some(owner.gid))?));
         match given {
             // A sandbox without a workspace serves steps that need none.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -117,13 +117,9 @@ impl Workspace {
 
     fn give(&self, file: impl AsFd) -> io::Result<()> {
         match self.owner {
-            Some(owner) => Ok(rustix::fs::chownat(
-                file,
-                "",
-                Some(owner.uid),
-                Some(owner.gid),
-                AtFlags::EMPTY_PATH,
-            )?),
+            Some(owner) => {
+                Ok(rustix::fs::chownat(file, "", Some(owner.uid), Some(owner.gid), AtFlags::EMPTY_PATH)?)
+            }
             None => Ok(()),
         }
     }

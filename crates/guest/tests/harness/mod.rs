@@ -73,8 +73,7 @@ impl Guest {
             return None;
         }
         let mut command = Command::new("unshare");
-        command.args(flags).args(["--kill-child", "sh", "-c", "ip link set lo up 2>/dev/null; exec \"$0\" \"$@\""]);
-        command.arg(env!("CARGO_BIN_EXE_guest"));
+        command.args(flags).args(["--kill-child", env!("CARGO_BIN_EXE_guest")]);
         Some(Guest::with(command))
     }
 
@@ -225,4 +224,18 @@ impl Drop for Guest {
 fn open_to_all(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("our own folder");
+}
+
+/// The attacking program, built beside the guest.
+pub(crate) fn probe_program() -> std::path::PathBuf {
+    let guest = std::path::Path::new(env!("CARGO_BIN_EXE_guest"));
+    guest.parent().expect("a folder").join("examples/probe")
+}
+
+/// A step of the attacking program.
+pub(crate) fn probe(arguments: &[&str]) -> StartStep {
+    let program = probe_program();
+    let mut argv = vec![program.to_str().expect("UTF-8")];
+    argv.extend(arguments);
+    step(&argv)
 }
