@@ -1,0 +1,268 @@
+//! The broker without HTTP: the order of checks by which a grant and a guest's key become sealed values.
+//!
+//! Worker token (enrolled, fresh, bound to this guest key and grant) → grant (signature, life, audience, worker) → single use →
+//! policy and revocation → values of the view → seal → used grant and audit record on disk → answer. What is refused after the
+//! worker is known is recorded too, and if it cannot be recorded the answer says so instead.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use protocol::broker::{GrantClaims, OpenRequest, OpenResponse, ReleaseRequest, SealedBinding};
+use protocol::id::AttemptId;
+use seal::payload::Kind;
+use seal::{PublicKey, SigningKey, sealed, worker_token};
+
+use super::journal::{Journal, JournalError};
+use super::problem::Refusal;
+use super::single_use::{Taken, UsedGrants, grant_hash};
+use super::trust::Trust;
+use crate::audit::Event;
+use crate::audit::record::{Asked, KeyVersion, Verdict};
+use crate::backend::{BackendError, IdentityBackend, Reading, payload_of};
+use crate::builtin::BuiltinFile;
+use crate::policy::Decision;
+use crate::reference::{IdentityName, Reference};
+
+/// Most grants whose holders are remembered for `revoke`.
+pub const MAX_HELD: usize = 100_000;
+
+/// The broker's state.
+pub struct Broker {
+    pub(crate) builtin: Arc<BuiltinFile>,
+    pub(crate) trust: RwLock<Trust>,
+    pub(crate) journal: Journal,
+    used: Arc<Mutex<UsedGrants>>,
+    held: Mutex<HashMap<String, Held>>,
+    key: SigningKey,
+}
+
+/// Who received an identity and has not released it.
+struct Held {
+    worker: String,
+    attempt: AttemptId,
+    identity: IdentityName,
+}
+
+/// Everything that was verified about a request before it is decided.
+struct Presented<'a> {
+    worker: &'a str,
+    guest_key: [u8; 32],
+    claims: GrantClaims,
+}
+
+/// Values ready to be handed out.
+struct Granted {
+    response: OpenResponse,
+    identity: IdentityName,
+    keys: Vec<KeyVersion>,
+}
+
+impl Broker {
+    /// Puts the parts together.
+    pub fn new(
+        builtin: Arc<BuiltinFile>,
+        trust: Trust,
+        journal: Journal,
+        used: Arc<Mutex<UsedGrants>>,
+        key: SigningKey,
+    ) -> Self {
+        Broker { builtin, trust: RwLock::new(trust), journal, used, held: Mutex::default(), key }
+    }
+
+    /// The key that guests check sealed messages with.
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    /// `POST /v1/open`. `token` is the bearer token; `now_seconds` is since the Unix epoch.
+    pub async fn open(
+        &self,
+        token: &str,
+        request: &OpenRequest,
+        now_seconds: i64,
+    ) -> Result<OpenResponse, Refusal> {
+        let guest_key = guest_key(&request.guest_key)?;
+        let worker = self.worker_of(token, |token, key_of| {
+            worker_token::verify(token, key_of, &guest_key, &request.grant, now_seconds)
+        })?;
+        let claims = self.trust().grants().verify(&request.grant, now_seconds);
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(error) => return Err(self.refused(&worker, None, error.into()).await),
+        };
+        let presented = Presented { worker: &worker, guest_key, claims };
+        match self.grant(&presented).await {
+            Ok(granted) => self.hand_out(&presented, granted).await,
+            Err(refusal) => Err(self.refused(&worker, Some(&presented.claims), refusal).await),
+        }
+    }
+
+    /// `POST /v1/release`: the attempt is over. Releasing twice, or what is not held, changes nothing.
+    pub async fn release(
+        &self,
+        token: &str,
+        request: &ReleaseRequest,
+        now_seconds: i64,
+    ) -> Result<(), Refusal> {
+        let worker = self.worker_of(token, |token, key_of| {
+            worker_token::verify_release(token, key_of, &request.grant, now_seconds)
+        })?;
+        let released = {
+            let mut held = self.held.lock().expect("no holder of this lock panics");
+            let ours = held.get(&request.grant).is_some_and(|held| held.worker == worker);
+            ours && held.remove(&request.grant).is_some()
+        };
+        if released {
+            let event = Event::Released { worker, grant: request.grant.clone() };
+            self.journal.record(None, event).await.map_err(journal_refusal)?;
+        }
+        Ok(())
+    }
+
+    /// The attempts that received an identity and have not released it, since this broker started.
+    pub fn holders(&self, identity: &IdentityName) -> Vec<AttemptId> {
+        let held = self.held.lock().expect("no holder of this lock panics");
+        let mut holders: Vec<_> =
+            held.values().filter(|held| held.identity == *identity).map(|held| held.attempt).collect();
+        holders.sort();
+        holders
+    }
+
+    /// A token that does not verify is not audited: anyone could fill the disk with it.
+    fn worker_of(
+        &self,
+        token: &str,
+        verify: impl FnOnce(
+            &str,
+            &dyn Fn(&str) -> Option<PublicKey>,
+        ) -> Result<protocol::broker::WorkerClaims, worker_token::WorkerTokenError>,
+    ) -> Result<String, Refusal> {
+        let trust = self.trust();
+        let verified = verify(token, &|name| trust.worker_key(name));
+        verified.map(|claims| claims.sub).map_err(Refusal::WorkerToken)
+    }
+
+    async fn grant(&self, presented: &Presented<'_>) -> Result<Granted, Refusal> {
+        let claims = &presented.claims;
+        if claims.worker != presented.worker {
+            return Err(Refusal::OtherWorker);
+        }
+        let taken = self
+            .used
+            .lock()
+            .expect("no holder of this lock panics")
+            .take(grant_hash(&claims.jti), claims.exp);
+        taken.map_err(|taken| match taken {
+            Taken::Before => Refusal::Used,
+            Taken::Forgotten => Refusal::Grant(seal::grant::GrantError::Expired),
+            Taken::Full => Refusal::Busy,
+        })?;
+        let reference: Reference = claims.identity.parse()?;
+        let not_found = || Refusal::NotFound(claims.identity.clone());
+        let (policy, revoked) = self.builtin.guard(&reference.identity).map_err(|_| not_found())?;
+        if revoked.is_some() {
+            return Err(Refusal::Revoked);
+        }
+        if let Decision::Denied { dimension } = policy.decide(claims, &reference) {
+            return Err(Refusal::Policy(dimension));
+        }
+        let reading = self.builtin.read(&reference.identity, reference.view.as_ref()).await;
+        let reading = reading.map_err(|error| match error {
+            BackendError::NotFound(_) => not_found(),
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, identity = %reference, "an identity cannot be read");
+                Refusal::Unavailable
+            }
+        })?;
+        self.seal_reading(presented, reference.identity, &reading)
+    }
+
+    fn seal_reading(
+        &self,
+        presented: &Presented<'_>,
+        identity: IdentityName,
+        reading: &Reading,
+    ) -> Result<Granted, Refusal> {
+        let claims = &presented.claims;
+        let payload = payload_of(std::slice::from_ref(reading)).map_err(|error| {
+            tracing::error!(%error, %identity, "an identity cannot be carried to a step");
+            Refusal::Unavailable
+        })?;
+        let binding =
+            SealedBinding { grant: claims.jti.clone(), attempt: claims.attempt, expires: claims.exp };
+        let sealed = sealed::seal(&payload, &presented.guest_key, &binding, &self.key)
+            .map_err(|_| Refusal::Malformed("`guest_key` is not an X25519 public key"))?;
+        let secrets = payload.entries().iter().filter(|entry| entry.kind() == Kind::Secret);
+        let names = secrets.map(|entry| entry.name().to_owned()).collect();
+        let keys = reading
+            .entries
+            .iter()
+            .map(|entry| KeyVersion { name: entry.info.name.clone(), version: entry.info.version });
+        Ok(Granted { response: OpenResponse { names, sealed }, identity, keys: keys.collect() })
+    }
+
+    async fn hand_out(&self, presented: &Presented<'_>, granted: Granted) -> Result<OpenResponse, Refusal> {
+        let claims = &presented.claims;
+        let event = Event::Open {
+            decision: Verdict::Sealed,
+            reason: "allowed".into(),
+            worker: presented.worker.into(),
+            grant: Some(Asked::from(claims)),
+            keys: granted.keys,
+        };
+        self.hold(claims, granted.identity);
+        if let Err(error) = self.journal.record(Some((grant_hash(&claims.jti), claims.exp)), event).await {
+            self.held.lock().expect("no holder of this lock panics").remove(&claims.jti);
+            return Err(journal_refusal(error));
+        }
+        Ok(granted.response)
+    }
+
+    /// Before the answer, so that a revocation in between finds the holder.
+    fn hold(&self, claims: &GrantClaims, identity: IdentityName) {
+        let mut held = self.held.lock().expect("no holder of this lock panics");
+        if held.len() >= MAX_HELD {
+            tracing::warn!(
+                limit = MAX_HELD,
+                "too many grants are held; a revocation will not name this one's attempt"
+            );
+            return;
+        }
+        let holder = Held { worker: claims.worker.clone(), attempt: claims.attempt, identity };
+        held.insert(claims.jti.clone(), holder);
+    }
+
+    async fn refused(&self, worker: &str, claims: Option<&GrantClaims>, refusal: Refusal) -> Refusal {
+        let event = Event::Open {
+            decision: Verdict::Refused,
+            reason: refusal.code().into(),
+            worker: worker.into(),
+            grant: claims.map(Asked::from),
+            keys: vec![],
+        };
+        match self.journal.record(None, event).await {
+            Ok(_) => refusal,
+            Err(error) => journal_refusal(error),
+        }
+    }
+
+    fn trust(&self) -> std::sync::RwLockReadGuard<'_, Trust> {
+        self.trust.read().expect("no holder of this lock panics")
+    }
+}
+
+fn journal_refusal(error: JournalError) -> Refusal {
+    match error {
+        JournalError::Busy => Refusal::Busy,
+        JournalError::Disk => Refusal::Audit,
+    }
+}
+
+fn guest_key(text: &str) -> Result<[u8; 32], Refusal> {
+    let mut key = [0; 32];
+    match Base64UrlUnpadded::decode(text, &mut key) {
+        Ok(decoded) if decoded.len() == 32 => Ok(key),
+        _ => Err(Refusal::Malformed("`guest_key` must be 32 bytes in base64url without padding")),
+    }
+}
