@@ -7,6 +7,7 @@ mod backend;
 pub mod egress;
 mod error;
 mod guest;
+mod layout;
 pub mod pool;
 pub mod session;
 
@@ -15,5 +16,6 @@ pub use backend::{
 };
 pub use error::SandboxError;
 pub use guest::guest_binary;
+pub use layout::{HOME, PATH, STEP_ID, WORKSPACE};
 pub use session::Session;
 pub use tokio_util::sync::CancellationToken;

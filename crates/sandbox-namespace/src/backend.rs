@@ -1,0 +1,252 @@
+//! The namespace sandbox backend: the worker's side of the spawner.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use protocol::frame::LayerReport;
+use sandbox::{Backend, Capabilities, Channel, Sandbox, SandboxError, SandboxId, Session, Template};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Spawner;
+use crate::sys;
+use crate::wire::{self, Limits, Reply, Request};
+
+/// Name of this sandbox backend.
+const NAME: &str = "namespace";
+/// Orders that may wait to be sent.
+const MAX_WAITING: usize = 1024;
+/// Requests without an answer yet, at most: they and their answers fit into the socket's buffers, so that neither side
+/// can wait for the other to read.
+const MAX_UNANSWERED: usize = 64;
+/// Memory of an idle sandbox, bytes: the guest, page tables, kernel objects.
+const IDLE_BYTES: u64 = 400 << 10;
+/// Bytes of the first words of a sandbox that failed, at most.
+const MAX_OBITUARY_BYTES: u64 = 4096;
+
+/// Makes sandboxes out of Linux namespaces, by way of a spawner.
+pub struct NamespaceBackend {
+    orders: mpsc::Sender<Order>,
+    layers: Vec<LayerReport>,
+    cgroups: bool,
+    next: AtomicU64,
+}
+
+enum Order {
+    Create { id: u64, limits: Limits, made: oneshot::Sender<Result<Made, String>> },
+    Discard { id: u64, gone: Option<oneshot::Sender<()>> },
+}
+
+/// Descriptors of a new sandbox. Dropped unseen, they end it: the guest's input ends.
+struct Made {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl NamespaceBackend {
+    /// Talks to `spawner` from a task of the current tokio runtime.
+    pub fn new(spawner: Spawner) -> io::Result<Arc<Self>> {
+        rustix::io::ioctl_fionbio(&spawner.socket, true)?;
+        let socket = sys::watch(spawner.socket)?;
+        let (orders, queue) = mpsc::channel(MAX_WAITING);
+        tokio::spawn(talk(socket, queue));
+        let cgroups = spawner
+            .layers
+            .iter()
+            .any(|report| report.layer == protocol::frame::Layer::Cgroup && report.enforced);
+        Ok(Arc::new(Self { orders, layers: spawner.layers, cgroups, next: AtomicU64::new(1) }))
+    }
+}
+
+#[async_trait]
+impl Backend for NamespaceBackend {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            images: false,
+            limits: self.cgroups,
+            tunnel_only: true,
+            idle_bytes: IDLE_BYTES,
+            create_ms: 2,
+        }
+    }
+
+    async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {
+        if template.image.is_some() {
+            return Err(SandboxError::Unavailable {
+                backend: NAME,
+                reason: "it has no images".to_owned(),
+                remedy: "leave `image` out to use the worker's own toolchain, or use the docker sandbox backend".to_owned(),
+            });
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let limits = Limits {
+            cpu_millis: template.limits.cpu_millis,
+            memory_bytes: template.limits.memory_bytes,
+            disk_bytes: template.limits.disk_bytes,
+            processes: template.limits.processes,
+        };
+        let (tell, made) = oneshot::channel();
+        self.orders.send(Order::Create { id, limits, made: tell }).await.map_err(|_| spawner_gone())?;
+        let made = made.await.map_err(|_| spawner_gone())?.map_err(SandboxError::Create)?;
+        let mut sandbox = NamespaceSandbox {
+            id: SandboxId::new(format!("{NAME}-{id}")),
+            number: id,
+            orders: self.orders.clone(),
+            layers: self.layers.clone(),
+            channel: None,
+            stderr: None,
+            discarded: false,
+        };
+        let failed = |error: io::Error| SandboxError::Create(error.to_string());
+        let reader = pipe::Receiver::from_owned_fd(made.stdout).map_err(failed)?;
+        let writer = pipe::Sender::from_owned_fd(made.stdin).map_err(failed)?;
+        sandbox.channel = Some(Channel { reader: Box::pin(reader), writer: Box::pin(writer) });
+        sandbox.stderr = Some(made.stderr);
+        Ok(Box::new(sandbox))
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerReport>, SandboxError> {
+        let sandbox = self.create(&Template::default()).await?;
+        let session = Session::open(sandbox, &[]).await?;
+        let layers = session.layers().to_vec();
+        session.discard().await?;
+        Ok(layers)
+    }
+}
+
+struct NamespaceSandbox {
+    id: SandboxId,
+    number: u64,
+    orders: mpsc::Sender<Order>,
+    layers: Vec<LayerReport>,
+    channel: Option<Channel>,
+    stderr: Option<OwnedFd>,
+    discarded: bool,
+}
+
+#[async_trait]
+impl Sandbox for NamespaceSandbox {
+    fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    fn layers(&self) -> Vec<LayerReport> {
+        self.layers.clone()
+    }
+
+    fn take_channel(&mut self) -> Option<Channel> {
+        self.channel.take()
+    }
+
+    async fn obituary(&mut self) -> Option<String> {
+        let stderr = pipe::Receiver::from_owned_fd(self.stderr.take()?).ok()?;
+        let mut words = Vec::new();
+        stderr.take(MAX_OBITUARY_BYTES).read_to_end(&mut words).await.ok()?;
+        let words = String::from_utf8_lossy(&words).trim().to_owned();
+        (!words.is_empty()).then_some(words)
+    }
+
+    async fn discard(mut self: Box<Self>) -> Result<(), SandboxError> {
+        let (tell, gone) = oneshot::channel();
+        let order = Order::Discard { id: self.number, gone: Some(tell) };
+        self.discarded = true;
+        self.orders.send(order).await.map_err(|_| spawner_gone())?;
+        gone.await.map_err(|_| spawner_gone())
+    }
+}
+
+impl Drop for NamespaceSandbox {
+    fn drop(&mut self) {
+        if !self.discarded {
+            // If too many orders wait, the end of the guest's input, which is closed here too, ends it as well.
+            let _ = self.orders.try_send(Order::Discard { id: self.number, gone: None });
+        }
+    }
+}
+
+fn spawner_gone() -> SandboxError {
+    SandboxError::Unavailable {
+        backend: NAME,
+        reason: "its spawner is gone".to_owned(),
+        remedy: "restart the worker".to_owned(),
+    }
+}
+
+/// Sends orders to the spawner and its answers to who waits for them; the only user of the socket.
+async fn talk(socket: AsyncFd<OwnedFd>, mut orders: mpsc::Receiver<Order>) {
+    let mut creating: HashMap<u64, oneshot::Sender<Result<Made, String>>> = HashMap::new();
+    let mut discarding: HashMap<u64, oneshot::Sender<()>> = HashMap::new();
+    // Each request has one answer.
+    let mut unanswered = 0_usize;
+    loop {
+        tokio::select! {
+            received = socket.async_io(Interest::READABLE, |socket| wire::receive::<Reply>(socket.as_fd())) => {
+                let Ok(Some((reply, descriptors))) = received else { return };
+                unanswered = unanswered.saturating_sub(1);
+                match reply {
+                    Reply::Created { id } => {
+                        let made = into_made(descriptors).ok_or_else(|| "descriptors are missing".to_owned());
+                        if let Some(waiting) = creating.remove(&id)
+                            && waiting.send(made).is_err()
+                        {
+                            // Whoever asked for it is gone.
+                            unanswered += 1;
+                            if !ask(&socket, &Request::Discard { id }).await {
+                                return;
+                            }
+                        }
+                    }
+                    Reply::Failed { id, message } => {
+                        if let Some(waiting) = creating.remove(&id) {
+                            let _ = waiting.send(Err(message));
+                        }
+                    }
+                    Reply::Discarded { id } => {
+                        if let Some(waiting) = discarding.remove(&id) {
+                            let _ = waiting.send(());
+                        }
+                    }
+                    Reply::Ready { .. } | Reply::Unavailable { .. } => {}
+                }
+            }
+            order = orders.recv(), if unanswered < MAX_UNANSWERED => {
+                let request = match order {
+                    None => return,
+                    Some(Order::Create { id, limits, made }) => {
+                        creating.insert(id, made);
+                        Request::Create { id, limits }
+                    }
+                    Some(Order::Discard { id, gone }) => {
+                        discarding.extend(gone.map(|gone| (id, gone)));
+                        Request::Discard { id }
+                    }
+                };
+                unanswered += 1;
+                if !ask(&socket, &request).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Sends a request; `false` where the spawner is gone.
+async fn ask(socket: &AsyncFd<OwnedFd>, request: &Request) -> bool {
+    socket.async_io(Interest::WRITABLE, |socket| wire::send(socket.as_fd(), request, &[])).await.is_ok()
+}
+
+fn into_made(descriptors: Vec<OwnedFd>) -> Option<Made> {
+    let [_pidfd, stdin, stdout, stderr] = <[OwnedFd; 4]>::try_from(descriptors).ok()?;
+    Some(Made { stdin, stdout, stderr })
+}

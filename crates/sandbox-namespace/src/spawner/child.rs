@@ -1,0 +1,197 @@
+//! What the first process of a sandbox does before it becomes the guest. It runs as process 1 of its namespaces, alone.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Gid, Uid};
+use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::process::{Resource, Rlimit, Signal};
+
+use super::landlock;
+use super::maps::IdMap;
+use super::root::{HOME, SKELETON, STAGE, WRITABLE, attach, clone_tree, tmpfs};
+use crate::sys::{self, MountAttributes};
+use crate::wire::Limits;
+
+/// Files of /proc that tell of the host or act on it; each shows up empty.
+const MASKED_FILES: [&str; 12] = [
+    "kcore", "keys", "key-users", "kallsyms", "kmsg", "latency_stats", "sched_debug", "sysrq-trigger", "timer_list",
+    "timer_stats", "kpagecount", "kpageflags",
+];
+/// Folders of /proc that tell of the host; each shows up empty.
+const MASKED_FOLDERS: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
+/// Folders of /proc whose files are settings of the kernel.
+const READ_ONLY_FOLDERS: [&str; 4] = ["sys", "irq", "bus", "fs"];
+/// Files and folders that may be made in the writable places, per MiB of their size.
+const INODES_PER_MIB: u64 = 256;
+/// Fewest of them.
+const MIN_INODES: u64 = 4096;
+
+/// What a sandbox is made with.
+pub(super) struct Blueprint<'a> {
+    /// Becomes readable when the id maps are written; ends without a byte if the spawner is gone.
+    pub(super) go: OwnedFd,
+    /// The guest's program, sealed.
+    pub(super) guest: BorrowedFd<'a>,
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) limits: Limits,
+    pub(super) map: IdMap,
+    pub(super) landlock: bool,
+    pub(super) cgroup: bool,
+}
+
+/// A step of the set-up that failed.
+struct Failure {
+    doing: &'static str,
+    error: io::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}: {}", self.doing, self.error)
+    }
+}
+
+trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, doing: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure { doing, error: error.into() })
+    }
+}
+
+/// Sets everything up and becomes the guest. What goes wrong is written to the sandbox's standard error.
+pub(super) fn become_guest(blueprint: Blueprint<'_>) -> ! {
+    let stderr = blueprint.stderr.try_clone();
+    let failure = match set_up(blueprint) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    if let Ok(stderr) = stderr {
+        // Nothing is left to be done if even this fails.
+        let _ = writeln!(fs::File::from(stderr), "{failure}");
+    }
+    sys::exit(1)
+}
+
+enum Never {}
+
+fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
+    await_go(&blueprint.go).doing("start")?;
+    become_root_inside(blueprint.map).doing("change to the sandbox's user")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing("ask to die with the spawner")?;
+    if blueprint.cgroup {
+        sys::unshare_cgroup().doing("leave the host's cgroups")?;
+    }
+    rustix::system::sethostname(b"sandbox").doing("set the host name")?;
+    sys::loopback_up().doing("bring the loopback interface up")?;
+    attach(&clone_tree(Path::new(SKELETON)).doing("copy the skeleton")?, Path::new(STAGE)).doing("mount the skeleton")?;
+    rustix::process::chdir(STAGE).doing("enter the skeleton")?;
+    mount_proc()?;
+    mount_writable(&blueprint)?;
+    mount_terminals(blueprint.map)?;
+    rustix::process::pivot_root(".", ".").doing("change the root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).doing("detach the old root")?;
+    rustix::process::chdir("/").doing("enter the new root")?;
+    limit().doing("set limits")?;
+    rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
+    if blueprint.landlock {
+        landlock::restrict().doing("restrict file access by Landlock")?;
+    }
+    rustix::stdio::dup2_stdin(&blueprint.stdin).doing("open the channel")?;
+    rustix::stdio::dup2_stdout(&blueprint.stdout).doing("open the channel")?;
+    rustix::stdio::dup2_stderr(&blueprint.stderr).doing("open the channel")?;
+    sys::close_on_exec_from(3).doing("close descriptors")?;
+    sys::unblock_signals().doing("unblock signals")?;
+    Err(sys::execute(blueprint.guest, c"guest")).doing("start the guest")
+}
+
+fn await_go(go: &OwnedFd) -> io::Result<()> {
+    let mut byte = [0];
+    match rustix::io::retry_on_intr(|| rustix::io::read(go, &mut byte))? {
+        1 => Ok(()),
+        _ => Err(io::Error::other("the spawner is gone")),
+    }
+}
+
+fn become_root_inside(map: IdMap) -> io::Result<()> {
+    if map.has_groups() {
+        rustix::thread::set_thread_groups(&[])?;
+    }
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    Ok(())
+}
+
+/// The pid namespace's own /proc, without what tells of the host.
+fn mount_proc() -> Result<(), Failure> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", "proc", "proc", flags, None).doing("mount /proc")?;
+    let proc = Path::new("proc");
+    for name in MASKED_FILES.iter().filter(|name| proc.join(name).exists()) {
+        let null = clone_tree(Path::new("dev/null")).doing("open /dev/null")?;
+        attach(&null, &proc.join(name)).doing("mask a file of /proc")?;
+    }
+    for name in MASKED_FOLDERS.iter().filter(|name| proc.join(name).is_dir()) {
+        // `run` is an empty folder of the skeleton, read-only as all of it.
+        let empty = clone_tree(Path::new("run")).doing("open an empty folder")?;
+        attach(&empty, &proc.join(name)).doing("mask a folder of /proc")?;
+    }
+    let read_only = MountAttributes::READ_ONLY
+        .and(MountAttributes::NO_SUID)
+        .and(MountAttributes::NO_DEVICES)
+        .and(MountAttributes::NO_EXEC);
+    for name in READ_ONLY_FOLDERS.iter().filter(|name| proc.join(name).is_dir()) {
+        let tree = clone_tree(&proc.join(name)).doing("open a folder of /proc")?;
+        sys::set_mount_attributes(tree.as_fd(), read_only, true).doing("make a folder of /proc read-only")?;
+        attach(&tree, &proc.join(name)).doing("mount a folder of /proc")?;
+    }
+    Ok(())
+}
+
+/// One tmpfs for all places where the step may write, so that one limit holds for all of them together.
+fn mount_writable(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
+    let size = blueprint.limits.disk_bytes;
+    let inodes = (size >> 20).saturating_mul(INODES_PER_MIB).max(MIN_INODES);
+    let options = [("size", size.to_string()), ("nr_inodes", inodes.to_string())];
+    let options: Vec<(&str, &str)> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    attach(&tmpfs(&options).doing("make a tmpfs")?, Path::new(WRITABLE)).doing("mount a tmpfs")?;
+    let step = blueprint.map.step();
+    for (name, place, mode) in
+        [("workspace", "workspace", 0o755), ("home", HOME, 0o700), ("tmp", "tmp", 0o1777), ("shm", "dev/shm", 0o1777)]
+    {
+        let folder = Path::new(WRITABLE).join(name);
+        fs::create_dir(&folder).doing("make a writable folder")?;
+        rustix::fs::chown(&folder, Some(Uid::from_raw(step)), Some(Gid::from_raw(step)))
+            .doing("give a writable folder to the step")?;
+        rustix::fs::chmod(&folder, mode.into()).doing("open a writable folder")?;
+        attach(&clone_tree(&folder).doing("open a writable folder")?, Path::new(place))
+            .doing("mount a writable folder")?;
+    }
+    Ok(())
+}
+
+fn mount_terminals(map: IdMap) -> Result<(), Failure> {
+    let options = if map.has_groups() {
+        c"newinstance,ptmxmode=0666,mode=0620,gid=5"
+    } else {
+        c"newinstance,ptmxmode=0666,mode=0620"
+    };
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    rustix::mount::mount("devpts", "dev/pts", "devpts", flags, options).doing("mount /dev/pts")
+}
+
+/// Limits of every process of the sandbox that need no knowledge of the step.
+fn limit() -> io::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none)?;
+    rustix::process::setrlimit(Resource::Memlock, Rlimit { current: Some(8 << 20), maximum: Some(8 << 20) })?;
+    Ok(())
+}

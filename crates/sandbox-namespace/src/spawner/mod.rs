@@ -1,0 +1,12 @@
+//! The spawner: a small process, forked from the worker early, that makes sandboxes and nothing else.
+//!
+//! It dies with the worker: its socket ends, and the kernel signals it. Every sandbox dies with it.
+
+mod child;
+mod landlock;
+mod maps;
+mod root;
+mod serve;
+mod start;
+
+pub use start::{Spawner, SpawnerError, SpawnerOptions};

@@ -1,0 +1,87 @@
+//! Forking the spawner, and the worker's end of it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use protocol::frame::LayerReport;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::Pid;
+
+use super::serve;
+use crate::sys::{self, Side};
+use crate::wire::{self, Reply};
+
+/// What every sandbox of a spawner has in common.
+#[derive(Clone, Debug, Default)]
+pub struct SpawnerOptions {
+    /// Folders of the host that sandboxes see, read-only, at the same place; absolute.
+    pub paths: Vec<PathBuf>,
+    /// The guest's program; absent means the one that is built in.
+    pub guest: Option<Vec<u8>>,
+    /// Whether the process may have threads already. Only for test harnesses, whose `main` is not ours.
+    pub threads: bool,
+}
+
+/// Why there is no spawner.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnerError {
+    /// This machine cannot make namespace sandboxes.
+    #[error("{reason}; {remedy}")]
+    Unavailable {
+        /// What is missing.
+        reason: String,
+        /// What the operator can do.
+        remedy: String,
+    },
+    /// A folder that the operator added is wrong.
+    #[error("sandbox path `{0}` is not an absolute path of a folder")]
+    Path(PathBuf),
+    /// The process has threads already.
+    #[error("the spawner must be started before the first thread")]
+    Threads,
+    /// A system call failed.
+    #[error("failed to start the spawner")]
+    Io(#[from] std::io::Error),
+}
+
+/// The worker's end of a running spawner. Dropping it ends the spawner and all its sandboxes.
+pub struct Spawner {
+    pub(crate) socket: OwnedFd,
+    pub(crate) layers: Vec<LayerReport>,
+    pub(crate) pid: Pid,
+}
+
+impl Spawner {
+    /// Forks the spawner. Call this first thing in `main`, before any thread is started.
+    pub fn start(options: &SpawnerOptions) -> Result<Self, SpawnerError> {
+        if let Some(wrong) = options.paths.iter().find(|path| !path.is_absolute() || !path.is_dir()) {
+            return Err(SpawnerError::Path(wrong.clone()));
+        }
+        if !options.threads && std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+            return Err(SpawnerError::Threads);
+        }
+        let guest = options.guest.as_deref().unwrap_or_else(|| sandbox::guest_binary());
+        let (ours, its) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(std::io::Error::from)?;
+        let pid = match sys::fork()? {
+            Side::Child => serve::run(its, guest, &options.paths),
+            Side::Parent(pid) => pid,
+        };
+        drop(its);
+        match wire::receive::<Reply>(ours.as_fd())? {
+            Some((Reply::Ready { layers }, _)) => Ok(Self { socket: ours, layers, pid }),
+            Some((Reply::Unavailable { reason, remedy }, _)) => Err(SpawnerError::Unavailable { reason, remedy }),
+            _ => Err(SpawnerError::Io(std::io::Error::other("the spawner ended at once"))),
+        }
+    }
+
+    /// Process id of the spawner.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+}
