@@ -4,10 +4,11 @@
 mod sample;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sample::{create, hot_turn, open};
-use store::{Store, TurnOutcome};
+use sample::{create, finish, hot_turn, lease, open, ready, summary};
+use store::{RunStatus, Store, TurnOutcome};
 
 /// How long each measurement runs.
 const MEASURE: Duration = Duration::from_secs(4);
@@ -23,6 +24,60 @@ fn turns_per_second() {
     for batch in [1_u64, 64, 256] {
         runtime.block_on(batches(batch));
     }
+    for callers in [1_u64, 64, 256] {
+        runtime.block_on(short_runs(callers));
+    }
+}
+
+/// Runs of three steps, one after the other in each caller: four turns a run, as the driver would commit them.
+async fn short_runs(callers: u64) {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let store = Arc::new(open(folder.path()).unwrap());
+    let cpu = cpu_ms();
+    let began = Instant::now();
+    let next = Arc::new(AtomicU64::new(1));
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (store, next) = (store.clone(), next.clone());
+            tokio::spawn(async move {
+                let mut times = Vec::new();
+                while began.elapsed() < MEASURE {
+                    let run = u128::from(next.fetch_add(1, Ordering::Relaxed));
+                    let mut first = create(run);
+                    first.summary = Some(summary(RunStatus::Running));
+                    first.steps = vec![ready(1), lease(1)];
+                    let mut last = hot_turn(run, 3);
+                    last.steps = vec![finish(3)];
+                    last.summary = Some(summary(RunStatus::Completed));
+                    last.expected_version = Some(3);
+                    for (mut turn, version) in
+                        [first, hot_turn(run, 1), hot_turn(run, 2), last].into_iter().zip(0..)
+                    {
+                        if (1..3).contains(&version) {
+                            turn.steps = vec![finish(version), ready(version + 1), lease(version + 1)];
+                        }
+                        let call = Instant::now();
+                        let outcomes = store.commit(vec![turn]).await.unwrap();
+                        assert!(matches!(outcomes[0], TurnOutcome::Committed { .. }), "{outcomes:?}");
+                        times.push(call.elapsed());
+                    }
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    let steps = times.len() as f64 * 0.75 / began.elapsed().as_secs_f64();
+    report(
+        &format!("{callers} callers, runs of 3 steps ({steps:.0} steps/s)"),
+        times,
+        1,
+        began.elapsed(),
+        cpu_ms() - cpu,
+    );
 }
 
 async fn single_turns(callers: u64) {
