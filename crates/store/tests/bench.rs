@@ -1,6 +1,8 @@
 //! How many turns a second SQLite takes, fsync on. Run by hand, built for release:
 //! `cargo test --release -p store --test bench -- --ignored --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod sample;
 
 use std::sync::Arc;

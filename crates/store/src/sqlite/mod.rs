@@ -5,6 +5,8 @@ mod catalog;
 mod error;
 mod lock;
 mod logs;
+#[cfg(test)]
+mod plans;
 mod queue;
 mod read;
 mod rows;

@@ -116,7 +116,7 @@ pub(super) fn list(
         let filter = RunFilter { namespace: Some(namespace), ..filter.clone() };
         found.extend(list_one(connection, &filter, before, limit)?);
     }
-    found.sort_by(|a, b| b.run.cmp(&a.run));
+    found.sort_by_key(|summary| std::cmp::Reverse(summary.run));
     found.truncate(limit.min(crate::MAX_PAGE_ROWS));
     Ok(found)
 }
@@ -221,4 +221,38 @@ pub(super) fn unused_blobs(connection: &Connection, blobs: &[BlobId]) -> Result<
         }
     }
     Ok(unused)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::params_from_iter;
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    /// Each filter has its index, and none needs a sort.
+    #[test]
+    fn lists_follow_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = schema::open_writer(&folder.path().join("db")).unwrap();
+        let all = RunFilter::default;
+        let acme = || RunFilter { namespace: Some("acme".to_owned()), ..all() };
+        for (filter, index) in [
+            (all(), "PRIMARY KEY"),
+            (acme(), "runs_by_namespace"),
+            (RunFilter { workflow: Some("w".to_owned()), ..acme() }, "runs_by_workflow"),
+            (RunFilter { status: Some(crate::RunStatus::Faulted), ..acme() }, "runs_by_status"),
+            (RunFilter { parent: Some(RunId(Uuid::nil())), ..all() }, "runs_by_parent"),
+        ] {
+            let (text, parameters) = list_statement(&filter, None, 10);
+            let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+            let lines =
+                explained.query_map(params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+            let plan: Vec<String> = lines.map(Result::unwrap).collect();
+            assert!(
+                plan.len() == 1 && plan[0].starts_with("SEARCH") && plan[0].contains(index),
+                "{filter:?}: {plan:?}"
+            );
+        }
+    }
 }
