@@ -7,7 +7,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::limits::{DEFAULT_PAGE_ROWS, MAX_PAGE_ROWS};
 use super::model::Page;
@@ -60,7 +60,7 @@ pub(super) fn decode<K: DeserializeOwned>(cursor: Option<&str>) -> Result<Option
 /// A page as the response: rows were read with a limit of `rows + 1`, and `keys` gives the cursor of a row.
 pub(super) fn respond<R, T, K>(uri: &Uri, mut read: Vec<R>, rows: usize, keys: impl Fn(&R) -> K) -> Response
 where
-    T: From<R> + Serialize + ToSchema,
+    T: From<R> + Serialize,
     K: Serialize,
 {
     let more = read.len() > rows;
