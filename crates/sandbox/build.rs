@@ -73,12 +73,26 @@ fn build(crates: &Path, target_dir: &Path, target: &str) -> PathBuf {
     }
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_FEATURE_") || text.starts_with("CARGO_CFG_") || text.starts_with("CARGO_PROFILE_") {
+        if text.starts_with("CARGO_FEATURE_")
+            || text.starts_with("CARGO_CFG_")
+            || text.starts_with("CARGO_PROFILE_")
+        {
             command.env_remove(&name);
         }
     }
     let status = command
-        .args(["build", "--quiet", "--package", "guest", "--bin", "guest", "--profile", "guest", "--target", target])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "guest",
+            "--bin",
+            "guest",
+            "--profile",
+            "guest",
+            "--target",
+            target,
+        ])
         .arg("--manifest-path")
         .arg(crates.join("guest").join("Cargo.toml"))
         .arg("--target-dir")

@@ -86,7 +86,9 @@ impl Backend for NamespaceBackend {
             return Err(SandboxError::Unavailable {
                 backend: NAME,
                 reason: "it has no images".to_owned(),
-                remedy: "leave `image` out to use the worker's own toolchain, or use the docker sandbox backend".to_owned(),
+                remedy:
+                    "leave `image` out to use the worker's own toolchain, or use the docker sandbox backend"
+                        .to_owned(),
             });
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);

@@ -57,7 +57,8 @@ pub(crate) fn clone_into_namespaces() -> io::Result<Side<(Pid, OwnedFd)>> {
     match pid {
         0 => Ok(Side::Child),
         pid if pid > 0 => {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel returns a process id");
+            let pid =
+                i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel returns a process id");
             // SAFETY: the kernel has just made this descriptor for us.
             Ok(Side::Parent((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })))
         }
@@ -118,7 +119,11 @@ impl MountAttributes {
 }
 
 /// Sets attributes on a mount, and on those below it if `recursive`.
-pub(crate) fn set_mount_attributes(mount: BorrowedFd<'_>, set: MountAttributes, recursive: bool) -> io::Result<()> {
+pub(crate) fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    set: MountAttributes,
+    recursive: bool,
+) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: set.0, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path and the attributes live until the call returns, the size is the attributes' own.

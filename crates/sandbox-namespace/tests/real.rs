@@ -1,23 +1,19 @@
-//! Real sandboxes: a step runs, and nothing is left.
+//! Real sandboxes: the suites, as this user and as an ordinary one.
 
-use std::time::Instant;
+mod harness;
 
-use sandbox::{Backend, Session, Template};
-use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerOptions};
+use sandbox::conformance;
 
-#[tokio::test]
-async fn opens() {
-    let options = SpawnerOptions { threads: true, ..SpawnerOptions::default() };
-    let spawner = match Spawner::start(&options) { Ok(s) => s, Err(e) => panic!("{e}: {e:?}") };
-    let backend = NamespaceBackend::new(spawner).expect("talks");
-    for _ in 0..20 {
-        let start = Instant::now();
-        let sandbox = backend.create(&Template::default()).await.expect("made");
-        let made = start.elapsed();
-        let session = Session::open(sandbox, &[]).await.unwrap_or_else(|e| panic!("{e}"));
-        let hello = start.elapsed();
-        println!("{made:?} {hello:?} {:?}", session.layers().iter().filter(|r| !r.enforced).collect::<Vec<_>>());
-        session.discard().await.expect("discarded");
-        println!("discard {:?}", start.elapsed()-hello);
-    }
+#[test]
+fn conforms() {
+    harness::run(async |backend| {
+        if let Err(failures) = conformance::check(backend).await {
+            panic!("{failures}");
+        }
+    });
+}
+
+#[test]
+fn conforms_for_an_ordinary_user() {
+    harness::again_as_ordinary_user("conforms");
 }

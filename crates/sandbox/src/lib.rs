@@ -4,8 +4,12 @@
 //! so that it is the same for every sandbox backend.
 
 mod backend;
+#[cfg(feature = "suites")]
+pub mod conformance;
 pub mod egress;
 mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod guest;
 mod layout;
 pub mod pool;

@@ -82,6 +82,9 @@ mod tests {
         assert_eq!(text(Hierarchy::Processes), "pids.max=100");
         assert_eq!(text(Hierarchy::Cpu), "cpu.cfs_quota_us=150000");
         let memory = (2_u64 << 30) + (32 << 20);
-        assert_eq!(text(Hierarchy::Unified), format!("memory.max={memory} pids.max=100 cpu.max=150000 100000"));
+        assert_eq!(
+            text(Hierarchy::Unified),
+            format!("memory.max={memory} pids.max=100 cpu.max=150000 100000")
+        );
     }
 }

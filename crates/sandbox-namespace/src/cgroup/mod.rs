@@ -110,7 +110,8 @@ impl Cgroups {
         self.made += 1;
         let cgroup = Cgroup { name: self.owner.name(self.made) };
         for (_, folder) in &self.hierarchies {
-            if let Err(error) = rustix::fs::mkdirat(folder, cgroup.name.as_str(), Mode::from_raw_mode(0o755)) {
+            if let Err(error) = rustix::fs::mkdirat(folder, cgroup.name.as_str(), Mode::from_raw_mode(0o755))
+            {
                 self.remove(&cgroup);
                 return Err(error.into());
             }

@@ -72,7 +72,8 @@ pub(super) fn sweep(folder: BorrowedFd<'_>) {
 
 fn kill_all(folder: BorrowedFd<'_>, name: &str) {
     let path = format!("{name}/cgroup.procs");
-    let Ok(file) = rustix::fs::openat(folder, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+    let Ok(file) = rustix::fs::openat(folder, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    else {
         return;
     };
     let mut text = String::new();
@@ -101,7 +102,9 @@ mod tests {
         assert_eq!(Owner::of(&owner.name(7)), Some(owner.clone()));
         assert!(owner.is_alive());
         assert!(!Owner { started: owner.started + 1, ..owner }.is_alive());
-        for foreign in ["docker", "sagewai", "sagewai-1", "sagewai-1-2", "sagewai-1-2-x", "sagewai-1-2-3-4", "x-1-2-3"] {
+        for foreign in
+            ["docker", "sagewai", "sagewai-1", "sagewai-1-2", "sagewai-1-2-x", "sagewai-1-2-3-4", "x-1-2-3"]
+        {
             assert_eq!(Owner::of(foreign), None, "{foreign}");
         }
     }

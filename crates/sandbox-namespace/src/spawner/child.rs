@@ -18,8 +18,18 @@ use crate::wire::Limits;
 
 /// Files of /proc that tell of the host or act on it; each shows up empty.
 const MASKED_FILES: [&str; 12] = [
-    "kcore", "keys", "key-users", "kallsyms", "kmsg", "latency_stats", "sched_debug", "sysrq-trigger", "timer_list",
-    "timer_stats", "kpagecount", "kpageflags",
+    "kcore",
+    "keys",
+    "key-users",
+    "kallsyms",
+    "kmsg",
+    "latency_stats",
+    "sched_debug",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "kpagecount",
+    "kpageflags",
 ];
 /// Folders of /proc that tell of the host; each shows up empty.
 const MASKED_FOLDERS: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
@@ -86,13 +96,15 @@ enum Never {}
 fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
     await_go(&blueprint.go).doing("start")?;
     become_root_inside(blueprint.map).doing("change to the sandbox's user")?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing("ask to die with the spawner")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing("ask to die with the spawner")?;
     if blueprint.cgroup {
         sys::unshare_cgroup().doing("leave the host's cgroups")?;
     }
     rustix::system::sethostname(b"sandbox").doing("set the host name")?;
     sys::loopback_up().doing("bring the loopback interface up")?;
-    attach(&clone_tree(Path::new(SKELETON)).doing("copy the skeleton")?, Path::new(STAGE)).doing("mount the skeleton")?;
+    attach(&clone_tree(Path::new(SKELETON)).doing("copy the skeleton")?, Path::new(STAGE))
+        .doing("mount the skeleton")?;
     rustix::process::chdir(STAGE).doing("enter the skeleton")?;
     mount_proc()?;
     mount_writable(&blueprint)?;
@@ -164,9 +176,12 @@ fn mount_writable(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
     let options: Vec<(&str, &str)> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
     attach(&tmpfs(&options).doing("make a tmpfs")?, Path::new(WRITABLE)).doing("mount a tmpfs")?;
     let step = blueprint.map.step();
-    for (name, place, mode) in
-        [("workspace", "workspace", 0o755), ("home", HOME, 0o700), ("tmp", "tmp", 0o1777), ("shm", "dev/shm", 0o1777)]
-    {
+    for (name, place, mode) in [
+        ("workspace", "workspace", 0o755),
+        ("home", HOME, 0o700),
+        ("tmp", "tmp", 0o1777),
+        ("shm", "dev/shm", 0o1777),
+    ] {
         let folder = Path::new(WRITABLE).join(name);
         fs::create_dir(&folder).doing("make a writable folder")?;
         rustix::fs::chown(&folder, Some(Uid::from_raw(step)), Some(Gid::from_raw(step)))

@@ -38,10 +38,13 @@ impl Mapping {
     /// What this process may map, once it is in its own mount namespace and knows whether it kept the host's root.
     pub(super) fn of_this_process(is_host_root: bool) -> Self {
         let whole = |path| {
-            fs::read_to_string(path)
-                .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+            fs::read_to_string(path).is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
         };
-        if is_host_root && whole("/proc/self/uid_map") && whole("/proc/self/gid_map") { Self::Any } else { Self::Own }
+        if is_host_root && whole("/proc/self/uid_map") && whole("/proc/self/gid_map") {
+            Self::Any
+        } else {
+            Self::Own
+        }
     }
 
     /// The map of the sandbox with this number.

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 
 use crate::sys::{self, MountAttributes};
@@ -35,8 +36,17 @@ const TOOLCHAIN: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "li
 const ETC_FOLDERS: [&str; 5] = ["ssl/certs", "pki/tls/certs", "fonts", "terminfo", "ca-certificates"];
 /// Files of /etc likewise.
 const ETC_FILES: [&str; 11] = [
-    "ld.so.cache", "ssl/openssl.cnf", "localtime", "timezone", "mime.types", "os-release", "services", "protocols",
-    "debian_version", "magic", "gai.conf",
+    "ld.so.cache",
+    "ssl/openssl.cnf",
+    "localtime",
+    "timezone",
+    "mime.types",
+    "os-release",
+    "services",
+    "protocols",
+    "debian_version",
+    "magic",
+    "gai.conf",
 ];
 /// Largest file of /etc that is copied, bytes.
 const MAX_ETC_FILE_BYTES: u64 = 1 << 20;
@@ -113,7 +123,8 @@ fn plan(extra: &[PathBuf]) -> io::Result<Plan> {
         plan.add_host_path(&Path::new("/dev").join(device), &format!("dev/{device}"))?;
     }
     for path in extra {
-        let target = path.strip_prefix("/").map_err(|_| io::Error::other("a sandbox path is not absolute"))?;
+        let target =
+            path.strip_prefix("/").map_err(|_| io::Error::other("a sandbox path is not absolute"))?;
         plan.add_host_path(path, target)?;
     }
     plan.files.extend(own_files());
@@ -155,7 +166,8 @@ impl Plan {
     }
 
     fn copy_host_file(&mut self, source: &Path, target: &str) {
-        let short = fs::metadata(source).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_ETC_FILE_BYTES);
+        let short = fs::metadata(source)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_ETC_FILE_BYTES);
         if let Some(content) = short.then(|| fs::read(source).ok()).flatten() {
             self.files.push((PathBuf::from(target), content));
         }
@@ -177,7 +189,11 @@ impl Plan {
         for bind in &self.binds {
             let target = root.join(&bind.target);
             make_folder(target.parent().unwrap_or(root))?;
-            if bind.is_folder { make_folder(&target)? } else { fs::write(&target, [])? }
+            if bind.is_folder {
+                make_folder(&target)?
+            } else {
+                fs::write(&target, [])?
+            }
             attach(&bind.tree, &target)?;
         }
         let device_links = DEVICE_LINKS.map(|(name, to)| (PathBuf::from(to), Path::new("dev").join(name)));

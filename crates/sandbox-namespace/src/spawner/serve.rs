@@ -64,7 +64,10 @@ impl Spawner {
         let (signals, guest, mapping, cgroups, cgroup_report) = match prepared {
             Ok(prepared) => prepared,
             Err((reason, error)) => {
-                let message = Reply::Unavailable { reason: format!("{reason}: {error}"), remedy: layers::remedy(&error) };
+                let message = Reply::Unavailable {
+                    reason: format!("{reason}: {error}"),
+                    remedy: layers::remedy(&error),
+                };
                 let _ = wire::send(socket.as_fd(), &message, &[]);
                 return None;
             }
@@ -92,10 +95,8 @@ impl Spawner {
             let idle_work = self.cgroups.wants_more();
             let retry = (!unremoved.is_empty()).then_some(RETRY);
             let timeout = if idle_work { Some(Timespec { tv_sec: 0, tv_nsec: 0 }) } else { retry };
-            let mut events = [
-                PollFd::new(&self.socket, PollFlags::IN),
-                PollFd::new(&self.signals, PollFlags::IN),
-            ];
+            let mut events =
+                [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
             let ready = poll(&mut events, timeout.as_ref()).unwrap_or(0);
             let (asked, signalled) = (!events[0].revents().is_empty(), !events[1].revents().is_empty());
             if asked && !self.answer() {
@@ -175,11 +176,11 @@ impl Spawner {
             Ok(Side::Parent(made)) => made,
         };
         let placed = cgroup.as_ref().map_or(Ok(()), |cgroup| self.cgroups.place(cgroup, pid));
-        let released = placed
-            .and_then(|()| map.write(pid))
-            .and_then(|()| Ok(rustix::io::write(&say_go, &[1])?));
+        let released =
+            placed.and_then(|()| map.write(pid)).and_then(|()| Ok(rustix::io::write(&say_go, &[1])?));
         let descriptors = [pidfd.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let told = released.and_then(|_| wire::send(self.socket.as_fd(), &Reply::Created { id }, &descriptors));
+        let told =
+            released.and_then(|_| wire::send(self.socket.as_fd(), &Reply::Created { id }, &descriptors));
         if told.is_err() {
             kill(&pidfd);
         }
@@ -244,7 +245,9 @@ impl Spawner {
             match rustix::process::wait(WaitOptions::empty()) {
                 Ok(Some((pid, _))) => {
                     let id = self.numbers.remove(&pid);
-                    unremoved.extend(id.and_then(|id| self.sandboxes.remove(&id)).and_then(|sandbox| sandbox.cgroup));
+                    unremoved.extend(
+                        id.and_then(|id| self.sandboxes.remove(&id)).and_then(|sandbox| sandbox.cgroup),
+                    );
                 }
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => break,
@@ -294,7 +297,8 @@ fn map_self(own_ids: (u32, u32)) -> io::Result<()> {
 /// The socket as descriptor 3, and nothing else of the worker's open.
 fn take_descriptor(socket: OwnedFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty())?;
+    let null =
+        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;

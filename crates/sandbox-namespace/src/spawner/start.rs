@@ -61,13 +61,9 @@ impl Spawner {
             return Err(SpawnerError::Threads);
         }
         let guest = options.guest.as_deref().unwrap_or_else(|| sandbox::guest_binary());
-        let (ours, its) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(std::io::Error::from)?;
+        let (ours, its) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(std::io::Error::from)?;
         let pid = match sys::fork()? {
             Side::Child => serve::run(its, guest, &options.paths),
             Side::Parent(pid) => pid,
@@ -75,7 +71,9 @@ impl Spawner {
         drop(its);
         match wire::receive::<Reply>(ours.as_fd())? {
             Some((Reply::Ready { layers }, _)) => Ok(Self { socket: ours, layers, pid }),
-            Some((Reply::Unavailable { reason, remedy }, _)) => Err(SpawnerError::Unavailable { reason, remedy }),
+            Some((Reply::Unavailable { reason, remedy }, _)) => {
+                Err(SpawnerError::Unavailable { reason, remedy })
+            }
             _ => Err(SpawnerError::Io(std::io::Error::other("the spawner ended at once"))),
         }
     }

@@ -239,14 +239,14 @@ impl Drive<'_> {
         }
     }
 
-    /// Begins to end the step: politely if its process runs and there is a grace.
+    /// Begins to end the step: politely if there is a grace. One that has not started ends with its sandbox.
     fn stop(&mut self, why: SandboxError, grace: Duration) -> Result<(), SandboxError> {
-        let polite = matches!(self.phase, Phase::Running) && !grace.is_zero();
-        if polite {
-            self.session.outbox.control(ToGuest::Signal { number: SIGTERM })?;
-        } else {
-            self.session.outbox.control(ToGuest::Kill)?;
+        if matches!(self.phase, Phase::Starting) {
+            return Err(why);
         }
+        let polite = !grace.is_zero();
+        let frame = if polite { ToGuest::Signal { number: SIGTERM } } else { ToGuest::Kill };
+        self.session.outbox.control(frame)?;
         let next = Instant::now() + if polite { grace } else { KILL_LIMIT };
         self.stop = Some(Stop { why, killed: !polite, next });
         Ok(())
