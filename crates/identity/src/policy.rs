@@ -229,7 +229,8 @@ mod tests {
         };
         let policy = Policy { allow: vec![rule] };
         assert_eq!(decide(&policy, |_| {}), Decision::Allowed { rule: 0 });
-        let refused: [(fn(&mut GrantClaims), &str); 7] = [
+        type Change = fn(&mut GrantClaims);
+        let refused: [(Change, &str); 7] = [
             (|c| c.namespace = "acme2".into(), "namespace"),
             (|c| c.workflow = "other".into(), "workflow"),
             (|c| c.mode = "3".into(), "mode"),

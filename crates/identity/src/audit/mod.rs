@@ -2,8 +2,8 @@
 //! checkpoints signed by the broker. It holds names of keys and never a value, nor a hash of one.
 //!
 //! - [`record`]: what is recorded.
-//! - [`log`]: appending.
-//! - [`verify`]: finding what was edited, removed, reordered or cut off.
+//! - [`mod@log`]: appending, a batch with one sync.
+//! - [`mod@verify`]: finding what was edited, removed, reordered or cut off.
 //! - [`canonical`]: the canonical form.
 
 pub mod canonical;

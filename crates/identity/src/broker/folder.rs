@@ -120,7 +120,8 @@ mod tests {
             let first = init(folder.path(), None).is_ok();
             disk::crash::after(None);
             if !is_initialised(folder.path()) {
-                init(folder.path(), None).ok().expect("the second try works");
+                let second = init(folder.path(), None);
+                assert!(second.is_ok(), "the second try works: {:?}", second.err());
             }
             let unlock = Unlock::KeyFile { path: folder.path().join(OPERATOR_KEY_FILE), passphrase: None };
             let key = unlock.operator_key().ok().unwrap();

@@ -625,7 +625,8 @@ mod tests {
             let result = set(&file, "A", &after);
             disk::crash::after(None);
             drop(file);
-            let file = place.open().ok().expect("the file opens after a crash");
+            let file =
+                place.open().unwrap_or_else(|error| panic!("the file does not open after a crash: {error}"));
             let found = value_of(&file, "A").await;
             if result.is_ok() {
                 assert_eq!(found.as_deref(), Some(after.as_bytes()));
