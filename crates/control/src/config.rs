@@ -9,13 +9,13 @@ use crate::clock::Clock;
 pub struct ControlConfig {
     /// Name of this server in grants and in what workers are told.
     pub server: String,
-    /// PKCS#8 or seed bytes of the Ed25519 key that signs grants; `None` refuses steps with an identity.
+    /// The key that signs grants; `None` fails steps with an identity.
     pub grant_key: Option<GrantKey>,
     /// How long a silent worker keeps its leases.
     pub lease: Duration,
     /// How often a worker sends a heartbeat.
     pub heartbeat: Duration,
-    /// Threads that run the planner.
+    /// Threads that run the planner; 0 runs it on the runtime, for tests.
     pub planner_threads: usize,
     /// Live runs kept in memory; others are loaded again when an event arrives.
     pub cached_runs: usize,
@@ -25,15 +25,26 @@ pub struct ControlConfig {
     pub snapshot_events: u32,
     /// Where time comes from.
     pub clock: Clock,
+    /// Makes the ids of runs repeatable, for tests.
+    pub seed: Option<u64>,
 }
 
-/// The key that signs grants, with its name in the grants' header. It is never printed.
-#[derive(Clone)]
+/// The seed of the Ed25519 key that signs grants (RFC 8032). It is never printed, and wiped when it is dropped. The grants'
+/// `kid` is the key's id, as [`seal::PublicKey::id`] gives it.
+#[derive(Clone, zeroize::ZeroizeOnDrop)]
 pub struct GrantKey {
-    /// `kid` of the grants.
-    pub key_id: String,
-    /// The 32 bytes of the Ed25519 private key.
-    pub seed: [u8; 32],
+    seed: [u8; 32],
+}
+
+impl GrantKey {
+    /// A key of its 32 bytes.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        GrantKey { seed }
+    }
+
+    pub(crate) fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
 }
 
 impl Default for ControlConfig {
@@ -48,6 +59,7 @@ impl Default for ControlConfig {
             ready_window: 10_000,
             snapshot_events: 64,
             clock: Clock::System,
+            seed: None,
         }
     }
 }

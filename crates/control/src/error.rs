@@ -38,6 +38,9 @@ pub enum SubmitError {
     /// The request passes a limit; the text names it.
     #[error("{0}")]
     TooLarge(String),
+    /// The request cannot be understood; the text names the place and the remedy.
+    #[error("{0}")]
+    Invalid(String),
     /// The store or the driver cannot take it now; try again later.
     #[error("the run was not stored: {0}; try again")]
     Unavailable(String),

@@ -5,13 +5,23 @@
 pub mod api;
 pub mod clock;
 mod config;
+mod core;
+mod dispatch;
+mod driver;
 mod error;
 mod handle;
+mod hub;
 pub mod logs;
 pub mod metrics;
+mod start;
+mod submit;
 pub mod watch;
 pub mod workers;
 
 pub use config::{ControlConfig, GrantKey};
+pub use driver::documents::{DOCUMENT_LABEL, MAX_DOCUMENT_BYTES, UNPUBLISHED_NAMESPACE};
+pub use driver::settle::MAX_LOST_ATTEMPTS;
 pub use error::{ControlError, PublishError, SubmitError};
-pub use handle::{Control, LogEntries, NewRun, Published, RunEvents, Source, WorkerInfo, start};
+pub use handle::{Control, LogEntries, NewRun, Published, RunEvents, Source};
+pub use start::start;
+pub use workers::WorkerInfo;

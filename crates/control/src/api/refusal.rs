@@ -44,6 +44,7 @@ impl From<SubmitError> for Problem {
                 Problem::new(Kind::IdempotencyMismatch, error.to_string())
             }
             SubmitError::TooLarge(detail) => Problem::new(Kind::PayloadTooLarge, detail.clone()),
+            SubmitError::Invalid(detail) => Problem::new(Kind::MalformedRequest, detail.clone()),
             SubmitError::Unavailable(_) => Problem::new(Kind::Unavailable, error.to_string()),
         }
     }

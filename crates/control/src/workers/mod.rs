@@ -1,5 +1,15 @@
-//! The gRPC service that workers talk to.
+//! Workers: enrolment, the gRPC service, a session per open stream, grants, and who lives.
 
+mod blobs;
+pub(crate) mod describe;
+mod enrol;
+pub(crate) mod grants;
+pub(crate) mod link;
+pub(crate) mod liveness;
+pub(crate) mod registry;
 mod service;
+pub(crate) mod session;
+mod wire;
 
+pub use describe::WorkerInfo;
 pub use service::{WorkerGateway, service};

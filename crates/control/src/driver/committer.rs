@@ -1,0 +1,357 @@
+//! The committer: the one task that writes what runs do. It takes all that has come meanwhile, matches ready steps with
+//! free workers, stores everything in one transaction, and then acts. The batch grows with the load; an idle server
+//! commits at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::id::AttemptId;
+use store::{ReadyStep, StoreError, Turn, TurnOutcome};
+use tokio::sync::mpsc;
+
+use super::batch::Batch;
+use super::input::Started;
+use super::planning::PlannedTurn;
+use crate::core::Core;
+use crate::dispatch::board::Board;
+use crate::dispatch::queue::{CONTINUING, Entry, REFILL_ROWS, Refill, RunMeta};
+use crate::workers::link::{Outgoing, WorkerLink, WorkerName};
+
+/// Messages that wait for the committer; who sends more waits.
+pub(crate) const MAX_QUEUED: usize = 8192;
+/// Turns after which a batch takes no further message. One message adds at most a run and its open children.
+const BATCH_TURNS: usize = 2048;
+/// Waits after failed commits: doubled from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// What the committer is told.
+pub(crate) enum ToCommitter {
+    /// A run has planned a turn.
+    Turn(Box<PlannedTurn>),
+    /// A change that nobody waits for.
+    Lone(Turn),
+    /// A worker has opened a stream.
+    Connect(Box<Connect>),
+    /// A stream has ended.
+    Disconnect(Arc<WorkerLink>),
+    /// A worker takes more steps.
+    Credit(Arc<WorkerLink>, u32),
+    /// A step has begun.
+    Started {
+        /// The attempt.
+        attempt: AttemptId,
+        /// When and where.
+        started: Started,
+    },
+    /// A worker was silent for too long.
+    Expired(WorkerName),
+    /// A worker is to take no more steps, or to take them again.
+    Drain {
+        /// The worker.
+        worker: WorkerName,
+        /// Whether it drains.
+        draining: bool,
+    },
+    /// A page of ready steps was read.
+    Refilled(Refill, Result<Vec<ReadyStep>, StoreError>),
+}
+
+/// A worker that has come.
+pub(crate) struct Connect {
+    /// Its stream.
+    pub(crate) link: Arc<WorkerLink>,
+    /// Leases it says it holds.
+    pub(crate) held: Vec<AttemptId>,
+    /// Whether it is to take no steps.
+    pub(crate) draining: bool,
+}
+
+/// The committer's state.
+pub(crate) struct Committer {
+    pub(crate) core: Arc<Core>,
+    pub(crate) board: Board,
+    backlog: VecDeque<ToCommitter>,
+    backoff: Duration,
+}
+
+/// What became of a turn.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// It is stored; the run's version.
+    Committed(u64),
+    /// The same request was stored before.
+    Repeated(protocol::id::RunId),
+    /// It does not fit what is stored.
+    Refused(store::Refusal),
+    /// The store failed; it may be tried again.
+    Failed(String),
+    /// The store will never take it.
+    Invalid(String),
+}
+
+/// Commits for ever.
+pub(crate) async fn run(core: Arc<Core>, mut messages: mpsc::Receiver<ToCommitter>, window: usize) {
+    let mut committer =
+        Committer { core, board: Board::new(window), backlog: VecDeque::new(), backoff: BACKOFF.0 };
+    let mut come = Vec::new();
+    loop {
+        if committer.backlog.is_empty() && messages.recv_many(&mut come, BATCH_TURNS).await == 0 {
+            return;
+        }
+        committer.backlog.extend(come.drain(..));
+        committer.cycle().await;
+    }
+}
+
+impl Committer {
+    async fn cycle(&mut self) {
+        let mut batch = Batch::default();
+        let mut planned = Vec::new();
+        let mut size = 0;
+        while size < BATCH_TURNS
+            && let Some(message) = self.backlog.pop_front()
+        {
+            match message {
+                ToCommitter::Turn(turn) => {
+                    size += 1 + turn.others.len();
+                    planned.push(turn);
+                }
+                other => {
+                    self.take(&mut batch, other).await;
+                    size = batch.len() + planned.len();
+                }
+            }
+        }
+        // Steps become ready only now: a worker that has just come was matched with what the store had before.
+        for turn in planned {
+            batch.add_planned(&mut self.board, turn);
+        }
+        batch.add_matches(&mut self.board, self.core.clock.now());
+        let outcomes = self.commit(&mut batch).await;
+        self.settle(batch, outcomes);
+        self.refill();
+        let metrics = &self.core.metrics;
+        metrics.steps_ready.set(self.board.queue().len() as u64);
+        metrics.steps_in_flight.set(self.core.leases.len() as u64);
+        metrics.workers_connected.set(self.board.workers() as u64);
+    }
+
+    async fn take(&mut self, batch: &mut Batch, message: ToCommitter) {
+        match message {
+            ToCommitter::Turn(_) => unreachable!("turns are kept apart"),
+            ToCommitter::Lone(turn) => batch.add_lone(turn),
+            ToCommitter::Connect(connect) => self.connect(batch, *connect).await,
+            ToCommitter::Disconnect(link) => self.board.disconnect(&link),
+            ToCommitter::Credit(link, credit) => self.board.add_credit(&link, credit),
+            ToCommitter::Started { attempt, started } => {
+                if self.core.leases.is_open(attempt) {
+                    batch.add_started(attempt, started);
+                }
+            }
+            ToCommitter::Expired(worker) => self.expire(batch, &worker).await,
+            ToCommitter::Drain { worker, draining } => {
+                self.board.set_draining(&worker, draining);
+                if draining && let Some(link) = self.board.link(&worker) {
+                    link.send(Outgoing::Drain);
+                }
+            }
+            ToCommitter::Refilled(refill, page) => self.refilled(&refill, page),
+        }
+    }
+
+    /// A worker has come: what the store says it holds stays its own if it has it, and is handed out again if not.
+    ///
+    /// The committer reads the leases itself: it is the one who writes them, so that none is on its way meanwhile.
+    async fn connect(&mut self, batch: &mut Batch, connect: Connect) {
+        let Connect { link, held, draining } = connect;
+        self.board.disconnect_name(&link.name);
+        let read = async {
+            let leases = self.core.store.worker_leases(&link.name).await?;
+            Ok::<_, StoreError>((leases, self.core.store.ready_classes().await?))
+        };
+        let (stored, classes) = match read.await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(worker = %link.name, %error, "failed to read a worker's leases: its stream is closed");
+                link.close();
+                return;
+            }
+        };
+        let stored: Vec<AttemptId> = stored.into_iter().map(|lease| lease.attempt).collect();
+        let lost = held.iter().filter(|attempt| !stored.contains(attempt)).copied().collect();
+        link.send(Outgoing::Welcome { lost });
+        if draining {
+            link.send(Outgoing::Drain);
+        }
+        for attempt in stored {
+            if held.contains(&attempt) {
+                self.core.leases.adopt(&link.name, attempt);
+            } else {
+                self.lose(batch, attempt, Some(&link));
+            }
+        }
+        self.lose_cancelled(&link.name, &held);
+        self.board.connect(link, draining, &classes);
+    }
+
+    /// A worker was silent for too long: what it holds is handed out again.
+    async fn expire(&mut self, batch: &mut Batch, worker: &WorkerName) {
+        let now = self.core.clock.now();
+        if self.core.registry.is_alive(worker, now) {
+            return;
+        }
+        let stored = match self.core.store.worker_leases(worker).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(%worker, %error, "failed to read the leases of a silent worker; trying again");
+                return;
+            }
+        };
+        tracing::warn!(%worker, leases = stored.len(), "a worker is silent: its leases have expired");
+        self.board.disconnect_name(worker);
+        self.core.metrics.leases_expired.add(stored.len() as u64);
+        for lease in stored {
+            self.lose(batch, lease.attempt, None);
+        }
+        self.lose_cancelled(worker, &[]);
+    }
+
+    /// Stores the batch. A turn that the store calls invalid does not take the others with it.
+    async fn commit(&mut self, batch: &mut Batch) -> Vec<Outcome> {
+        let turns = std::mem::take(&mut batch.turns);
+        if turns.is_empty() {
+            return Vec::new();
+        }
+        let begin = Instant::now();
+        let count = turns.len();
+        let again = (count > 1).then(|| turns.clone());
+        let metrics = Arc::clone(&self.core.metrics);
+        metrics.commit_turns.observe(count as u64);
+        let result = self.core.store.commit(turns).await;
+        metrics.commit_microseconds.observe_duration(begin.elapsed());
+        match (result, again) {
+            (Ok(outcomes), _) => {
+                self.well();
+                outcomes.into_iter().map(Outcome::from).collect()
+            }
+            (Err(StoreError::Invalid(_)), Some(turns)) => {
+                let mut outcomes = Vec::with_capacity(count);
+                for turn in turns {
+                    let result = self.core.store.commit(vec![turn]).await;
+                    outcomes.push(match result {
+                        Ok(mut one) => one.pop().map_or_else(
+                            || Outcome::Failed("the store gave no answer".to_owned()),
+                            Outcome::from,
+                        ),
+                        Err(StoreError::Invalid(reason)) => Outcome::Invalid(reason),
+                        Err(error) => self.ill(&error).await,
+                    });
+                }
+                outcomes
+            }
+            (Err(StoreError::Invalid(reason)), None) => vec![Outcome::Invalid(reason)],
+            (Err(error), _) => {
+                let failed = self.ill(&error).await;
+                vec![failed; count]
+            }
+        }
+    }
+
+    fn well(&mut self) {
+        self.core.metrics.commits.add(1);
+        self.backoff = BACKOFF.0;
+        if self.core.health.well() {
+            tracing::info!("the store takes commits again");
+        }
+    }
+
+    async fn ill(&mut self, error: &StoreError) -> Outcome {
+        let reason = chain(error);
+        self.core.metrics.commits_failed.add(1);
+        tracing::error!(error = %reason, "failed to commit; runs go on from what is stored");
+        self.core.health.ill(reason.clone());
+        tokio::time::sleep(self.backoff).await;
+        self.backoff = (self.backoff * 2).min(BACKOFF.1);
+        Outcome::Failed(reason)
+    }
+
+    /// Asks for pages of ready steps where the window has room.
+    fn refill(&mut self) {
+        for refill in self.board.queue().wanted_refills() {
+            let core = Arc::clone(&self.core);
+            tokio::spawn(async move {
+                let page = core.store.ready_steps(&refill.class, Some(refill.after), REFILL_ROWS).await;
+                let _ = core.committer.send(ToCommitter::Refilled(refill, page)).await;
+            });
+        }
+    }
+
+    fn refilled(&mut self, refill: &Refill, page: Result<Vec<ReadyStep>, StoreError>) {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "failed to read ready steps; trying again");
+                self.board.queue().refill_failed(refill);
+                return;
+            }
+        };
+        let mut last = page.len() < REFILL_ROWS;
+        let mut entries = Vec::with_capacity(page.len());
+        for step in page {
+            // The page goes on with the lower priority, which is another lane.
+            if (step.place.priority >= CONTINUING) != (refill.priority >= CONTINUING) {
+                last = true;
+                break;
+            }
+            entries.push(entry_of(step, &refill.class));
+        }
+        self.board.queue().refilled(refill, entries, last);
+    }
+}
+
+fn entry_of(step: ReadyStep, class: &Arc<str>) -> Entry {
+    // The task is only for people; a spec that cannot be read is the worker's to refuse.
+    #[derive(serde::Deserialize)]
+    struct Task {
+        task: String,
+    }
+    let task = serde_json::from_slice::<Task>(&step.spec).map(|spec| spec.task).unwrap_or_default();
+    Entry {
+        key: (step.place.run, step.place.step),
+        attempt: step.attempt,
+        class: Arc::clone(class),
+        priority: step.place.priority,
+        ready_at: step.place.at,
+        task: task.into(),
+        mode: step.mode,
+        spec: step.spec,
+        meta: Arc::new(RunMeta {
+            namespace: step.namespace.into(),
+            workflow: step.workflow,
+            version: step.workflow_version,
+        }),
+    }
+}
+
+impl From<TurnOutcome> for Outcome {
+    fn from(outcome: TurnOutcome) -> Self {
+        match outcome {
+            TurnOutcome::Committed { version } => Outcome::Committed(version),
+            TurnOutcome::Repeated { run } => Outcome::Repeated(run),
+            TurnOutcome::Refused(refusal) => Outcome::Refused(refusal),
+        }
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
