@@ -1,6 +1,6 @@
 //! Identity backends and the broker: the only process that holds secrets.
 //!
-//! - [`reference`]: names of identities, views and keys, and how a reference is parsed.
+//! - [`mod@reference`]: names of identities, views and keys, and how a reference is parsed.
 //! - [`backend`]: the trait of an identity backend; [`conformance`] is what each must do.
 //! - [`builtin`]: the encrypted file; [`memory`]: the fake.
 //! - [`policy`]: what may ask for an identity. Pure.

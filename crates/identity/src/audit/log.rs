@@ -108,6 +108,12 @@ impl AuditLog {
         Ok(first_seq)
     }
 
+    /// From now on every write fails as on a full disk.
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&mut self) {
+        self.file = File::options().append(true).open("/dev/full").expect("/dev/full is there");
+    }
+
     /// Whether so many lines were written that a checkpoint is due.
     pub fn checkpoint_due(&self) -> bool {
         self.since_checkpoint >= CHECKPOINT_LINES
@@ -227,7 +233,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut log = AuditLog::open(folder.path(), key()).unwrap();
         log.append(&[event(1)]).unwrap();
-        log.file = std::fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+        log.fill_disk();
         assert!(matches!(log.append(&[event(2)]), Err(LogError::Disk(_))));
     }
 }

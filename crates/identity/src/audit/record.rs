@@ -151,7 +151,7 @@ pub struct Change {
 }
 
 /// A signed statement that the trail up to `seq` ends in the line of this hash. It can be kept elsewhere and given to
-/// [`crate::audit::verify`] later.
+/// [`crate::audit::verify()`] later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {

@@ -266,3 +266,95 @@ fn guest_key(text: &str) -> Result<[u8; 32], Refusal> {
         _ => Err(Refusal::Malformed("`guest_key` must be 32 bytes in base64url without padding")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seal::GuestKey;
+    use seal::grant::{BROKER_AUDIENCE, GrantSigner};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::audit::AuditLog;
+    use crate::broker::single_use::UsedLog;
+    use crate::broker::trust::Party;
+    use crate::builtin::Expect;
+    use crate::builtin::unlock::generate_identity;
+    use crate::disk;
+    use crate::policy::Policy;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(&[seed; 32])
+    }
+
+    /// A broker with one identity; its audit trail may be on a full disk.
+    fn broker(folder: &std::path::Path, disk_full: bool) -> Broker {
+        let recipients = [generate_identity().1, generate_identity().1];
+        let builtin = BuiltinFile::create(folder, &recipients).unwrap();
+        let acme = "acme".parse().unwrap();
+        builtin.create_identity(&acme, Policy::any()).unwrap();
+        let value = Zeroizing::new(b"a secret value".to_vec());
+        builtin.set(&acme, &"TOKEN".parse().unwrap(), true, Expect::New, value, 0).unwrap();
+        let mut trust = Trust::open(folder).unwrap();
+        trust.enrol(Party::Worker, "w", &key(1).public_key().to_string(), 0).unwrap();
+        trust.enrol(Party::Server, "s", &key(2).public_key().to_string(), 0).unwrap();
+        let mut audit = AuditLog::open(folder, key(3)).unwrap();
+        if disk_full {
+            audit.fill_disk();
+        }
+        let (used_log, used) = UsedLog::open(folder).unwrap();
+        let used = Arc::new(Mutex::new(used));
+        let journal = Journal::start(audit, used_log, used.clone(), || NOW * 1000).unwrap();
+        Broker::new(Arc::new(builtin), trust, journal, used, key(3))
+    }
+
+    async fn open(broker: &Broker, namespace: &str) -> Result<OpenResponse, Refusal> {
+        let claims = GrantClaims {
+            iss: "s".into(),
+            aud: BROKER_AUDIENCE.into(),
+            jti: uuid::Uuid::now_v7().to_string(),
+            iat: NOW,
+            exp: NOW + 60,
+            attempt: AttemptId {
+                run: protocol::id::RunId(uuid::Uuid::from_u128(1)),
+                step: protocol::id::StepId(1),
+                attempt: 1,
+            },
+            namespace: namespace.into(),
+            workflow: "w".into(),
+            version: "1".into(),
+            identity: "acme".into(),
+            mode: "2".into(),
+            worker: "w".into(),
+            sandbox: "namespace".into(),
+            image: None,
+        };
+        let guest = GuestKey::generate().unwrap().public_bytes();
+        let grant = GrantSigner::new(key(2)).sign(&claims).unwrap();
+        let token = worker_token::sign(&key(1), "w", &guest, &grant, NOW);
+        let request = OpenRequest { grant, guest_key: Base64UrlUnpadded::encode_string(&guest) };
+        broker.open(&token, &request, NOW).await
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_recorded_is_not_handed_out() {
+        let folder = disk::test_folder();
+        let broker = broker(folder.path(), true);
+        assert_eq!(open(&broker, "acme").await, Err(Refusal::Audit));
+        assert!(broker.holders(&"acme".parse().unwrap()).is_empty());
+    }
+
+    /// The record is on disk when the answer is there, not some time later.
+    #[tokio::test]
+    async fn the_record_is_on_disk_before_the_answer() {
+        let folder = disk::test_folder();
+        let broker = broker(folder.path(), false);
+        let answer = open(&broker, "acme").await.unwrap();
+        let bound: SealedBinding = serde_json::from_str(&answer.sealed.bound_text).unwrap();
+        let trail = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+        assert!(trail.contains(&bound.grant) && trail.contains("\"TOKEN\""));
+        let used = std::fs::read_to_string(folder.path().join("grants.used")).unwrap();
+        assert!(used.contains(&Base64UrlUnpadded::encode_string(&grant_hash(&bound.grant))));
+    }
+}

@@ -1,7 +1,7 @@
 //! The broker: the process that trades a grant and a guest's key for sealed values.
 //!
 //! - [`core`]: the order of checks, without HTTP.
-//! - [`worker_api`], [`admin_api`]: HTTP on TCP for workers and on a Unix socket for the operator.
+//! - `worker_api`, `admin_api`: HTTP on TCP for workers and on a Unix socket for the operator.
 //! - [`folder`]: the state folder and its first making. [`trust`]: enrolled workers and trusted servers.
 //! - [`single_use`]: which grants were used. [`journal`]: the one writer of that and of the audit trail.
 //! - [`problem`]: refusals as RFC 9457 problems. [`harden`]: what the process does about its own memory.

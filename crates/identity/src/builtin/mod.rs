@@ -1,10 +1,10 @@
 //! The builtin identity backend: one encrypted file. Names and metadata are clear, so that operators can list without the key;
 //! each value is encrypted by itself; a MAC and a counter over everything show edits, swaps, cuts and older copies.
 //!
-//! - [`format`]: the file's content and its MAC.
+//! - [`mod@format`]: the file's content and its MAC.
 //! - [`crypto`]: subkeys, values.
 //! - [`unlock`]: wrapping the data key to age recipients, and unlocking it.
-//! - [`file`]: the open file: reading and changing.
+//! - [`mod@file`]: the open file: reading and changing.
 
 pub mod crypto;
 pub mod file;
