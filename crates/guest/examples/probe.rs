@@ -17,6 +17,7 @@ fn main() {
         ["fetch", host, port, request] => fetch(host, port, request),
         ["half-close", address] => half_close(address),
         ["threads"] => threads(),
+        ["flood", megabytes] => flood(megabytes.parse().expect("a number")),
         _ => panic!("unknown probe {arguments:?}"),
     }
 }
@@ -220,4 +221,14 @@ fn threads() {
     let sum = std::thread::spawn(|| 1 + 1).join().expect("a thread runs");
     let child = std::process::Command::new("true").status().expect("a child runs");
     println!("{sum} {}", child.success());
+}
+
+/// Lines as a program logs them, so many megabytes.
+fn flood(megabytes: usize) {
+    let line = "2026-01-02T03:04:05.678Z INFO worker{id=17} handled GET /api/v1/things/4711?limit=50 in 12.5 ms\n";
+    let block = line.repeat(1_000_000 / line.len());
+    let mut out = std::io::stdout().lock();
+    for _ in 0..megabytes {
+        out.write_all(block.as_bytes()).expect("somebody reads");
+    }
 }

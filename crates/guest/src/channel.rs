@@ -24,7 +24,7 @@ pub(crate) struct Channel {
     waiting: Vec<u8>,
     /// Bytes of `waiting` that have been written.
     written: usize,
-    buffer: Box<[u8; MAX_DATA_BYTES]>,
+    buffer: Vec<u8>,
 }
 
 impl Channel {
@@ -39,7 +39,8 @@ impl Channel {
             decoder: Decoder::new(),
             waiting: Vec::new(),
             written: 0,
-            buffer: Box::new([0; MAX_DATA_BYTES]),
+            // Allocated as zeroes: it takes memory once it is used.
+            buffer: vec![0; MAX_DATA_BYTES],
         })
     }
 

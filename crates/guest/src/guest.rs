@@ -163,7 +163,7 @@ impl Guest {
     fn on_signals(&mut self) -> Result<(), Trouble> {
         let mut info = [0; SIGNAL_BYTES];
         let bytes = rustix::io::read(&self.signals, &mut info).unwrap_or(0);
-        if sys::names_termination(&info[..bytes]) {
+        if sys::orders_end(&info[..bytes]) {
             return Err(Trouble::Gone);
         }
         match &mut self.step {
@@ -207,6 +207,8 @@ impl Guest {
             (ToGuest::OutputCredit { stream, bytes }, Some(step)) => step.grant(stream, bytes, channel),
             (ToGuest::Signal { number }, Some(step)) => step.signal(number),
             (ToGuest::Kill, _) => kill_tree(),
+            // A signal may overtake the start; the worker follows it up.
+            (ToGuest::Signal { .. }, None) => {}
             (ToGuest::Collect { patterns, max_file_bytes, max_total_bytes, max_files }, Some(step))
                 if step.is_over() =>
             {
@@ -222,7 +224,7 @@ impl Guest {
             (ToGuest::Collect { .. }, _) => {
                 return Err(Failure::protocol("artifacts can be collected after the step's end only").into());
             }
-            (ToGuest::Stdin { .. } | ToGuest::OutputCredit { .. } | ToGuest::Signal { .. }, None) => {
+            (ToGuest::Stdin { .. } | ToGuest::OutputCredit { .. }, None) => {
                 return Err(Failure::protocol("there is no step yet").into());
             }
         }

@@ -142,12 +142,16 @@ pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether bytes read from a signal descriptor name SIGTERM.
-pub(crate) fn names_termination(info: &[u8]) -> bool {
-    // `ssi_signo` is the first field of each record.
-    info.chunks(size_of::<libc::signalfd_siginfo>())
-        .filter_map(|record| record.first_chunk::<4>())
-        .any(|number| u32::from_ne_bytes(*number) == libc::SIGTERM.unsigned_abs())
+/// Whether bytes read from a signal descriptor are an order to end. As the first process of a pid namespace the guest
+/// obeys only who is outside of it, whose process id the kernel then gives as 0: a step must not end its own guest.
+pub(crate) fn orders_end(info: &[u8]) -> bool {
+    let is_first = std::process::id() == 1;
+    info.chunks_exact(size_of::<libc::signalfd_siginfo>()).any(|record| {
+        let field = |at: usize| record[at..].first_chunk().copied().map(u32::from_ne_bytes);
+        let number = field(std::mem::offset_of!(libc::signalfd_siginfo, ssi_signo));
+        let sender = field(std::mem::offset_of!(libc::signalfd_siginfo, ssi_pid));
+        number == Some(libc::SIGTERM.unsigned_abs()) && (!is_first || sender == Some(0))
+    })
 }
 
 /// Unblocks all signals and gives each its default action, as a new program expects.

@@ -25,6 +25,9 @@ use tunnel::{Next, Tunnel};
 
 /// Where the step's resolver is; /etc/resolv.conf in the sandbox names it.
 const RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1)), 53);
+/// Connections at once. It is below what the worker admits, since the worker may learn of an end later than of the
+/// connection that takes its place.
+const MOST_TUNNELS: usize = MAX_TUNNELS / 2;
 /// Listeners at once.
 const MOST_LISTENERS: usize = 512;
 /// Names whose denial is reported; a step that looks up at random does not fill the log.
@@ -74,8 +77,7 @@ impl Network {
         isolated: bool,
     ) -> Result<Self, Failure> {
         if isolated {
-            // The sandbox backend has done it, where the guest may not.
-            _ = sys::bring_loopback_up();
+            prepare_loopback();
         }
         let mut network = Network {
             names: Names::new(rules),
@@ -180,7 +182,7 @@ impl Network {
     fn accept(&mut self, place: usize, channel: &mut Channel) {
         let Some(listener) = self.listeners.get(place) else { return };
         let Ok((connection, _)) = listener.socket.accept() else { return };
-        if self.tunnels.len() >= MAX_TUNNELS || connection.set_nonblocking(true).is_err() {
+        if self.tunnels.len() >= MOST_TUNNELS || connection.set_nonblocking(true).is_err() {
             tunnel::reset(&connection);
             return;
         }
@@ -221,6 +223,14 @@ impl Network {
     pub(crate) fn grant(&mut self, id: u32, bytes: u32) {
         self.tunnels.get_mut(&id).into_iter().for_each(|tunnel| tunnel.grant(bytes));
     }
+}
+
+/// Brings loopback up, and gives it the resolver's address beside 127.0.0.1: with that one alone, getaddrinfo takes the
+/// sandbox for one without IPv4 (AI_ADDRCONFIG). Where the guest may not, the sandbox backend has done it, or such
+/// programs must do without.
+fn prepare_loopback() {
+    _ = sys::bring_loopback_up();
+    _ = sys::add_loopback_address(RESOLVER.ip());
 }
 
 /// The resolver. Where the network is the sandbox's own it is there even if no name is listed, so that each look-up

@@ -54,6 +54,8 @@ fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn encodings(value: &[u8], forms: &mut Forms) {
+    // As a terminal shows lines.
+    forms.exact.push(replaced(value, |byte| (byte == b'\n').then_some(b"\r\n" as &[u8])));
     for url in [false, true] {
         for alignment in 0..3 {
             forms.wrapped.extend(base64_forms(value, alignment, url));

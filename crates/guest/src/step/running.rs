@@ -39,7 +39,7 @@ pub(crate) struct Step {
     max_rss_bytes: u64,
     childless: bool,
     reported: bool,
-    buffer: Box<[u8; MAX_DATA_BYTES]>,
+    buffer: Vec<u8>,
 }
 
 impl Step {
@@ -80,7 +80,7 @@ impl Step {
             max_rss_bytes: 0,
             childless: false,
             reported: false,
-            buffer: Box::new([0; MAX_DATA_BYTES]),
+            buffer: vec![0; MAX_DATA_BYTES],
         })
     }
 

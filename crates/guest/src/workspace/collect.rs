@@ -92,7 +92,12 @@ impl Collection<'_> {
 
     fn walk(&mut self, folder: OwnedFd, prefix: &str, depth: usize) -> Result<(), Gone> {
         let names = match names(&folder) {
-            Ok(names) => names,
+            Ok((names, strange)) => {
+                for name in strange {
+                    self.skip(&format!("{prefix}/{name}"), "its name is not UTF-8");
+                }
+                names
+            }
             Err(error) => {
                 self.skip(prefix, format!("the folder cannot be read: {error}"));
                 return Ok(());
@@ -235,18 +240,19 @@ impl Collection<'_> {
     }
 }
 
-/// Names in a folder that are UTF-8, sorted, without the folder itself and its parent.
-fn names(folder: &OwnedFd) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
+/// Names in a folder, without the folder itself and its parent: those that are UTF-8, sorted, and the rest as well as
+/// it can be shown.
+fn names(folder: &OwnedFd) -> io::Result<(Vec<String>, Vec<String>)> {
+    let (mut names, mut strange) = (Vec::new(), Vec::new());
     for entry in Dir::read_from(folder)?.take(MOST_ENTRIES) {
-        if let Ok(name) = entry?.file_name().to_str()
-            && !matches!(name, "." | "..")
-        {
-            names.push(name.to_owned());
+        match entry?.file_name().to_str() {
+            Ok("." | "..") => {}
+            Ok(name) => names.push(name.to_owned()),
+            Err(_) => strange.push("?".to_owned()),
         }
     }
     names.sort_unstable();
-    Ok(names)
+    Ok((names, strange))
 }
 
 /// Reads a file from its start in pieces.

@@ -229,7 +229,9 @@ fn open_to_all(path: &std::path::Path) {
 /// The attacking program, built beside the guest.
 pub(crate) fn probe_program() -> std::path::PathBuf {
     let guest = std::path::Path::new(env!("CARGO_BIN_EXE_guest"));
-    guest.parent().expect("a folder").join("examples/probe")
+    let probe = guest.parent().expect("a folder").join("examples/probe");
+    assert!(probe.exists(), "the probe is built with all tests, or by `cargo build -p guest --example probe`");
+    probe
 }
 
 /// A step of the attacking program.
