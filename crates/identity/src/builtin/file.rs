@@ -5,21 +5,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 
-use async_trait::async_trait;
 use base64ct::{Base64UrlUnpadded, Encoding};
-use seal::payload::{Entry, Kind};
 use zeroize::Zeroizing;
 
-use super::crypto::{DATA_KEY_BYTES, FileKeys, Place};
-use super::format::{self, Anchor, Content, FormatError, Identity, Key, Revocation};
+use super::change::missing;
+use super::crypto::{DATA_KEY_BYTES, FileKeys};
+use super::format::{self, Anchor, Content, FormatError, Revocation};
+use super::read::decrypt_all;
 use super::unlock::{self, OperatorKey, UnlockError};
-use crate::backend::{
-    BackendError, Capabilities, Description, IdentityBackend, KeyInfo, ReadEntry, Reading, ViewInfo,
-    payload_of,
-};
 use crate::disk::{self, DiskError, Lock};
 use crate::policy::{Policy, PolicyError};
-use crate::reference::{IdentityName, KeyName, ViewName};
+use crate::reference::IdentityName;
 
 /// Name of the file in its folder.
 pub const FILE: &str = "identities.json";
@@ -84,13 +80,13 @@ pub enum Expect {
 /// The open file. It has no `Debug`.
 pub struct BuiltinFile {
     folder: PathBuf,
-    state: RwLock<State>,
+    pub(super) state: RwLock<State>,
     _lock: Lock,
 }
 
-struct State {
-    keys: FileKeys,
-    content: Content,
+pub(super) struct State {
+    pub(super) keys: FileKeys,
+    pub(super) content: Content,
 }
 
 impl BuiltinFile {
@@ -159,142 +155,7 @@ impl BuiltinFile {
         Ok((identity.policy.clone(), identity.revoked.clone()))
     }
 
-    /// Makes an identity without keys.
-    pub fn create_identity(&self, name: &IdentityName, policy: Policy) -> Result<(), BuiltinError> {
-        policy.check()?;
-        self.change(|_, content| {
-            if content.identities.len() >= format::MAX_IDENTITIES {
-                return Err(BuiltinError::Limit("at most 10000 identities"));
-            }
-            if content.identities.contains_key(name) {
-                return Err(BuiltinError::Exists(format!("the identity `{name}`")));
-            }
-            content.identities.insert(name.clone(), Identity { policy, ..Identity::default() });
-            Ok(())
-        })
-    }
-
-    /// Removes an identity with its keys.
-    pub fn remove_identity(&self, name: &IdentityName) -> Result<(), BuiltinError> {
-        self.change(|_, content| content.identities.remove(name).map(drop).ok_or_else(|| missing(name)))
-    }
-
-    /// Sets a value; returns the key's new version.
-    pub fn set(
-        &self,
-        name: &IdentityName,
-        key: &KeyName,
-        secret: bool,
-        expect: Expect,
-        value: Zeroizing<Vec<u8>>,
-        now_ms: i64,
-    ) -> Result<u64, BuiltinError> {
-        let kind = if secret { Kind::Secret } else { Kind::Setting };
-        Entry::environment(kind, key.as_str(), value.clone())?;
-        self.change(|keys, content| {
-            let identity = content.identities.get_mut(name).ok_or_else(|| missing(name))?;
-            let version = match (identity.keys.get(key), expect) {
-                (Some(_), Expect::New) => {
-                    return Err(BuiltinError::Exists(format!("the key `{key}` of `{name}`")));
-                }
-                (None, Expect::Existing) => return Err(missing_key(name, key)),
-                (Some(existing), _) => existing.version + 1,
-                // A version is not used twice, not even after a removal.
-                (None, _) => identity.retired.remove(key).unwrap_or(0) + 1,
-            };
-            let place = Place { identity: name.as_str(), key: key.as_str(), secret, version };
-            let value = keys.encrypt(place, &value).map_err(|_| BuiltinError::NoRandomness)?;
-            identity.keys.insert(key.clone(), Key { secret, version, updated_ms: now_ms, value });
-            payload_of(&[decrypt_all(keys, name, identity)?])?;
-            Ok(version)
-        })
-    }
-
-    /// Removes a key, also from the views.
-    pub fn remove_key(&self, name: &IdentityName, key: &KeyName) -> Result<(), BuiltinError> {
-        self.change(|_, content| {
-            let identity = content.identities.get_mut(name).ok_or_else(|| missing(name))?;
-            let removed = identity.keys.remove(key).ok_or_else(|| missing_key(name, key))?;
-            identity.retired.insert(key.clone(), removed.version);
-            for keys in identity.views.values_mut() {
-                keys.retain(|other| other != key);
-            }
-            Ok(())
-        })
-    }
-
-    /// Sets a view to these keys, each of which must be there.
-    pub fn set_view(
-        &self,
-        name: &IdentityName,
-        view: &ViewName,
-        keys: &[KeyName],
-    ) -> Result<(), BuiltinError> {
-        self.change(|_, content| {
-            let identity = content.identities.get_mut(name).ok_or_else(|| missing(name))?;
-            if let Some(absent) = keys.iter().find(|key| !identity.keys.contains_key(key)) {
-                return Err(missing_key(name, absent));
-            }
-            if identity.views.len() >= format::MAX_VIEWS && !identity.views.contains_key(view) {
-                return Err(BuiltinError::Limit("at most 256 views in an identity"));
-            }
-            let mut keys = keys.to_vec();
-            keys.sort();
-            keys.dedup();
-            identity.views.insert(view.clone(), keys);
-            Ok(())
-        })
-    }
-
-    /// Removes a view.
-    pub fn remove_view(&self, name: &IdentityName, view: &ViewName) -> Result<(), BuiltinError> {
-        self.change(|_, content| {
-            let identity = content.identities.get_mut(name).ok_or_else(|| missing(name))?;
-            let missing = || BuiltinError::NotFound(format!("the view `{name}/{view}`"));
-            identity.views.remove(view).map(drop).ok_or_else(missing)
-        })
-    }
-
-    /// Sets the policy of an identity.
-    pub fn set_policy(&self, name: &IdentityName, policy: Policy) -> Result<(), BuiltinError> {
-        policy.check()?;
-        self.change(|_, content| {
-            content.identities.get_mut(name).ok_or_else(|| missing(name))?.policy = policy;
-            Ok(())
-        })
-    }
-
-    /// Revokes an identity, or restores it with `None`.
-    pub fn set_revoked(&self, name: &IdentityName, revoked: Option<Revocation>) -> Result<(), BuiltinError> {
-        self.change(|_, content| {
-            content.identities.get_mut(name).ok_or_else(|| missing(name))?.revoked = revoked;
-            Ok(())
-        })
-    }
-
-    /// Replaces the data key, encrypts every value anew, and wraps it to `recipients`: after a recipient is lost or leaves.
-    pub fn rotate_data_key(&self, recipients: &[String]) -> Result<(), BuiltinError> {
-        let mut state = self.state.write().expect("no holder of this lock panics");
-        let data_key = random_data_key()?;
-        let mut content = state.content.clone();
-        content.data_key = unlock::wrap(&data_key, recipients)?;
-        content.recipients = recipients.to_vec();
-        let keys = FileKeys::derive(data_key, &content.file_id);
-        for (name, identity) in &mut content.identities {
-            for (key, stored) in &mut identity.keys {
-                let place = place(name, key, stored);
-                let value = state.keys.decrypt(place, &stored.value);
-                let value = value.map_err(|_| BuiltinError::Value(format!("{name} {key}")))?;
-                stored.value = keys.encrypt(place, &value).map_err(|_| BuiltinError::NoRandomness)?;
-            }
-        }
-        content.counter += 1;
-        self.write(&content, &keys)?;
-        *state = State { keys, content };
-        self.write_anchor(&state)
-    }
-
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         make: impl FnOnce(&FileKeys, &mut Content) -> Result<T, BuiltinError>,
     ) -> Result<T, BuiltinError> {
@@ -308,127 +169,34 @@ impl BuiltinFile {
         Ok(made)
     }
 
-    fn write(&self, content: &Content, keys: &FileKeys) -> Result<(), BuiltinError> {
+    pub(super) fn write(&self, content: &Content, keys: &FileKeys) -> Result<(), BuiltinError> {
         Ok(disk::replace(&self.folder.join(FILE), content.sealed(keys).as_bytes())?)
     }
 
     /// After the file: a crash between them leaves a file that is newer than its anchor, which is fine.
-    fn write_anchor(&self, state: &State) -> Result<(), BuiltinError> {
+    pub(super) fn write_anchor(&self, state: &State) -> Result<(), BuiltinError> {
         let text = Anchor::text(&state.content, &state.keys);
         disk::replace(&self.folder.join(ANCHOR_FILE), text.as_bytes()).map_err(BuiltinError::Anchor)
     }
 
-    fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+    pub(super) fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().expect("no holder of this lock panics")
     }
-
-    fn with<T>(
-        &self,
-        name: &IdentityName,
-        look: impl FnOnce(&State, &Identity) -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
-        let state = self.read_state();
-        let identity = state.content.identities.get(name);
-        look(&state, identity.ok_or_else(|| BackendError::NotFound(format!("the identity `{name}`")))?)
-    }
 }
 
-#[async_trait]
-impl IdentityBackend for BuiltinFile {
-    fn scheme(&self) -> &'static str {
-        "builtin"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { names_without_values: true, versions: true, views: true, leases: false }
-    }
-
-    async fn list(&self) -> Result<Vec<IdentityName>, BackendError> {
-        Ok(self.read_state().content.identities.keys().cloned().collect())
-    }
-
-    async fn describe(&self, name: &IdentityName) -> Result<Description, BackendError> {
-        self.with(name, |_, identity| {
-            let views =
-                identity.views.iter().map(|(name, keys)| ViewInfo { name: name.clone(), keys: keys.clone() });
-            Ok(Description {
-                name: name.clone(),
-                keys: identity.keys.iter().map(|(key, stored)| info(key, stored)).collect(),
-                views: views.collect(),
-            })
-        })
-    }
-
-    async fn read(&self, name: &IdentityName, view: Option<&ViewName>) -> Result<Reading, BackendError> {
-        self.with(name, |state, identity| {
-            let granted: Vec<&KeyName> = match view {
-                None => identity.keys.keys().collect(),
-                Some(view) => {
-                    let keys = identity.views.get(view);
-                    let missing = || BackendError::NotFound(format!("the view `{name}/{view}`"));
-                    keys.ok_or_else(missing)?.iter().collect()
-                }
-            };
-            let entries = granted.into_iter().map(|key| {
-                let missing = || BackendError::NotFound(format!("the key `{key}` of `{name}`"));
-                decrypt(&state.keys, name, key, identity.keys.get(key).ok_or_else(missing)?)
-            });
-            Ok(Reading { entries: entries.collect::<Result<_, _>>()?, lease: None })
-        })
-    }
-}
-
-fn decrypt_all(keys: &FileKeys, name: &IdentityName, identity: &Identity) -> Result<Reading, BuiltinError> {
-    let entries = identity.keys.iter().map(|(key, stored)| {
-        decrypt(keys, name, key, stored).map_err(|_| BuiltinError::Value(format!("{name} {key}")))
-    });
-    Ok(Reading { entries: entries.collect::<Result<_, _>>()?, lease: None })
-}
-
-fn decrypt(
-    keys: &FileKeys,
-    name: &IdentityName,
-    key: &KeyName,
-    stored: &Key,
-) -> Result<ReadEntry, BackendError> {
-    let value = keys.decrypt(place(name, key, stored), &stored.value);
-    let value = value
-        .map_err(|_| BackendError::Corrupt(format!("the value of `{name} {key}` was changed or moved")))?;
-    Ok(ReadEntry { info: info(key, stored), value })
-}
-
-fn place<'a>(name: &'a IdentityName, key: &'a KeyName, stored: &Key) -> Place<'a> {
-    Place { identity: name.as_str(), key: key.as_str(), secret: stored.secret, version: stored.version }
-}
-
-fn info(key: &KeyName, stored: &Key) -> KeyInfo {
-    KeyInfo {
-        name: key.clone(),
-        secret: stored.secret,
-        version: stored.version,
-        updated_ms: Some(stored.updated_ms),
-    }
-}
-
-fn random_data_key() -> Result<Zeroizing<[u8; DATA_KEY_BYTES]>, BuiltinError> {
+pub(super) fn random_data_key() -> Result<Zeroizing<[u8; DATA_KEY_BYTES]>, BuiltinError> {
     let mut data_key = Zeroizing::new([0; DATA_KEY_BYTES]);
     getrandom::fill(data_key.as_mut()).map_err(|_| BuiltinError::NoRandomness)?;
     Ok(data_key)
-}
-
-fn missing(name: &IdentityName) -> BuiltinError {
-    BuiltinError::NotFound(format!("the identity `{name}`"))
-}
-
-fn missing_key(name: &IdentityName, key: &KeyName) -> BuiltinError {
-    BuiltinError::NotFound(format!("the key `{key}` of `{name}`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::unlock::{Unlock, generate_identity};
     use super::*;
+    use crate::backend::IdentityBackend;
     use crate::conformance;
+    use crate::reference::KeyName;
 
     struct Place {
         folder: tempfile::TempDir,

@@ -4,11 +4,13 @@
 //! - [`mod@format`]: the file's content and its MAC.
 //! - [`crypto`]: subkeys, values.
 //! - [`unlock`]: wrapping the data key to age recipients, and unlocking it.
-//! - [`mod@file`]: the open file: reading and changing.
+//! - [`mod@file`]: the open file; `change` and `read` are its methods.
 
+mod change;
 pub mod crypto;
 pub mod file;
 pub mod format;
+mod read;
 pub mod unlock;
 
 pub use file::{BuiltinError, BuiltinFile, Expect};

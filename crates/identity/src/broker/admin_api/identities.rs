@@ -1,0 +1,218 @@
+//! Identities, keys, views, policies, revocation.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::change::{backend_problem, builtin_problem, json, malformed, parse, text_of};
+use super::{Admin, Operator};
+use crate::admin::wire;
+use crate::advice::advise;
+use crate::backend::IdentityBackend;
+use crate::broker::core::Broker;
+use crate::broker::problem::Problem;
+use crate::broker::serve::now_ms;
+use crate::builtin::Expect;
+use crate::builtin::format::Revocation;
+use crate::policy::Policy;
+use crate::reference::{IdentityName, KeyName, ViewName};
+
+/// Longest reason of a revocation, bytes.
+const MAX_REASON_BYTES: usize = 1024;
+
+pub(super) async fn status(State(admin): State<Admin>) -> Json<wire::Status> {
+    let builtin = &admin.broker.builtin;
+    Json(wire::Status {
+        broker_key: admin.broker.public_key().to_string(),
+        file_counter: builtin.counter(),
+        recipients: builtin.recipients(),
+        layers: admin.layers.to_vec(),
+    })
+}
+
+pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Vec<wire::IdentitySummary>>, Problem> {
+    let builtin = &admin.broker.builtin;
+    let mut summaries = Vec::new();
+    for name in builtin.list().await.map_err(backend_problem)? {
+        let description = builtin.describe(&name).await.map_err(backend_problem)?;
+        let (_, revoked) = builtin.guard(&name).map_err(builtin_problem)?;
+        summaries.push(wire::IdentitySummary {
+            name,
+            keys: description.keys.len(),
+            views: description.views.into_iter().map(|view| view.name).collect(),
+            revoked: revoked.is_some(),
+        });
+    }
+    Ok(Json(summaries))
+}
+
+pub(super) async fn show(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::IdentityDetail>, Problem> {
+    let name: IdentityName = parse(&name)?;
+    let description = admin.broker.builtin.describe(&name).await.map_err(backend_problem)?;
+    let (policy, revoked) = admin.broker.builtin.guard(&name).map_err(builtin_problem)?;
+    Ok(Json(wire::IdentityDetail { description, policy, revoked, holders: admin.broker.holders(&name) }))
+}
+
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let (name, policy): (IdentityName, Policy) = (parse(&name)?, json(&body)?);
+    policy.check().map_err(malformed)?;
+    let detail = Some(text_of(&policy));
+    admin
+        .change(operator, "create", name.to_string(), detail, move |broker| {
+            broker.builtin.create_identity(&name, policy)
+        })
+        .await
+}
+
+pub(super) async fn remove(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let name: IdentityName = parse(&name)?;
+    admin
+        .change(operator, "remove", name.to_string(), None, move |broker| {
+            broker.builtin.remove_identity(&name)
+        })
+        .await
+}
+
+/// Query of a value that is set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetQuery {
+    secret: bool,
+    expect: Expect,
+}
+
+pub(super) async fn set(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path((name, key)): Path<(String, String)>,
+    Query(query): Query<SetQuery>,
+    body: Bytes,
+) -> Result<Json<wire::SetAnswer>, Problem> {
+    let (name, key): (IdentityName, KeyName) = (parse(&name)?, parse(&key)?);
+    let value = Zeroizing::new(body.to_vec());
+    drop(body);
+    let advice = if query.secret { advise(&value) } else { vec![] };
+    let action = if query.expect == Expect::Existing { "rotate" } else { "set" };
+    let kind = if query.secret { "secret" } else { "setting" };
+    let version = admin
+        .make(operator, action, format!("{name} {key}"), Some(kind.into()), move |broker| {
+            broker.builtin.set(&name, &key, query.secret, query.expect, value, now_ms())
+        })
+        .await?;
+    Ok(Json(wire::SetAnswer { version, advice }))
+}
+
+pub(super) async fn remove_key(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path((name, key)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let (name, key): (IdentityName, KeyName) = (parse(&name)?, parse(&key)?);
+    let subject = format!("{name} {key}");
+    admin
+        .change(operator, "remove", subject, None, move |broker| broker.builtin.remove_key(&name, &key))
+        .await
+}
+
+pub(super) async fn set_view(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path((name, view)): Path<(String, String)>,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let (name, view): (IdentityName, ViewName) = (parse(&name)?, parse(&view)?);
+    let keys: Vec<KeyName> = json(&body)?;
+    let (subject, detail) = (format!("{name}/{view}"), Some(text_of(&keys)));
+    admin
+        .change(operator, "view", subject, detail, move |broker| broker.builtin.set_view(&name, &view, &keys))
+        .await
+}
+
+pub(super) async fn remove_view(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path((name, view)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let (name, view): (IdentityName, ViewName) = (parse(&name)?, parse(&view)?);
+    let subject = format!("{name}/{view}");
+    admin
+        .change(operator, "remove", subject, None, move |broker| broker.builtin.remove_view(&name, &view))
+        .await
+}
+
+pub(super) async fn set_policy(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let (name, policy): (IdentityName, Policy) = (parse(&name)?, json(&body)?);
+    policy.check().map_err(malformed)?;
+    let detail = Some(text_of(&policy));
+    admin
+        .change(operator, "policy", name.to_string(), detail, move |broker| {
+            broker.builtin.set_policy(&name, policy)
+        })
+        .await
+}
+
+pub(super) async fn revoke(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<wire::RevokeAnswer>, Problem> {
+    let name: IdentityName = parse(&name)?;
+    let reason = json::<wire::RevokeRequest>(&body)?.reason;
+    if reason.len() > MAX_REASON_BYTES {
+        return Err(malformed("the reason is longer than 1024 bytes"));
+    }
+    let (subject, detail) = (name.to_string(), Some(reason.clone()));
+    let revoked = name.clone();
+    admin
+        .change(operator, "revoke", subject, detail, move |broker| {
+            broker.builtin.set_revoked(&revoked, Some(Revocation { since_ms: now_ms(), reason }))
+        })
+        .await?;
+    Ok(Json(wire::RevokeAnswer { holders: admin.broker.holders(&name) }))
+}
+
+pub(super) async fn restore(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let name: IdentityName = parse(&name)?;
+    admin
+        .change(operator, "restore", name.to_string(), None, move |broker| {
+            broker.builtin.set_revoked(&name, None)
+        })
+        .await
+}
+
+pub(super) async fn rotate_data_key(
+    State(admin): State<Admin>,
+    operator: Operator,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    let request: wire::RotateRequest = json(&body)?;
+    let recipients = request.recipients.unwrap_or_else(|| admin.broker.builtin.recipients());
+    let detail = Some(text_of(&recipients));
+    let rotate = move |broker: &Broker| broker.builtin.rotate_data_key(&recipients);
+    admin.change(operator, "rotate-data-key", "identities.json".into(), detail, rotate).await
+}
