@@ -3,6 +3,8 @@
 use protocol::id::StepId;
 
 use crate::error::{Refusal, StoreError};
+use crate::large::MAX_INLINE_BYTES;
+use crate::log::{LogBody, LogChunk};
 use crate::step::{Step, StepState};
 use crate::turn::{MAX_COMMIT_TURNS, StepChange, Turn};
 
@@ -40,6 +42,20 @@ pub(crate) fn validate(turns: &[Turn]) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Checks that chunks which are kept here are small.
+pub(crate) fn validate_logs(chunks: &[LogChunk]) -> Result<(), StoreError> {
+    let large =
+        chunks.iter().find(|chunk| matches!(&chunk.body, LogBody::Inline(b) if b.len() > MAX_INLINE_BYTES));
+    match large {
+        Some(chunk) => Err(StoreError::Invalid(format!(
+            "a log chunk of {} has {} bytes: above {MAX_INLINE_BYTES} it must be a blob",
+            chunk.attempt,
+            chunk.body.size()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The version that a turn starts from, given the version of its run if there is one.

@@ -78,6 +78,7 @@ CREATE TABLE steps (
     error BLOB,
     PRIMARY KEY (run, step)
 ) WITHOUT ROWID;
+CREATE INDEX steps_open ON steps (run, state, step) WHERE state < 3;
 CREATE INDEX steps_ready ON steps (class, urgency, ready_at, run, step) WHERE state = 0;
 CREATE INDEX steps_held ON steps (worker, run, step) WHERE state IN (1, 2);
 

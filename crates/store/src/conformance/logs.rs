@@ -1,12 +1,14 @@
 //! Logs and the use of blobs.
 
+use bytes::Bytes;
 use protocol::id::{AttemptId, StepId};
 use protocol::step::Artifact;
 
 use super::samples::*;
 use crate::blob::BlobId;
 use crate::{
-    LogBody, LogChunk, LogCursor, LogFilter, MAX_LOG_BYTES_PER_STEP, StepChange, StepState, Store, Turn,
+    LogBody, LogChunk, LogCursor, LogFilter, MAX_INLINE_BYTES, MAX_LOG_BYTES_PER_STEP, StepChange, StepState,
+    Store, Turn,
 };
 
 fn chunk(step: u32, attempt: u32, sequence: u64, content: &str) -> LogChunk {
@@ -52,6 +54,11 @@ pub async fn logs_of_a_step_are_capped(store: &dyn Store) {
     let cut = store.append_logs(vec![chunk(1, 1, 2, "y"), chunk(2, 1, 0, "z")]).await.expect("append");
     assert_eq!(cut, [(run(1), StepId(1))]);
     assert!(store.append_logs(vec![most]).await.expect("append").is_empty());
+    let inline = LogBody::Inline(Bytes::from(vec![b'x'; MAX_INLINE_BYTES + 1]));
+    store
+        .append_logs(vec![LogChunk { body: inline, ..chunk(3, 1, 0, "") }])
+        .await
+        .expect_err("that is for a blob");
     assert_eq!(store.logs(LogFilter { run: run(1), step: None }, None, 10).await.expect("logs").len(), 3);
 }
 

@@ -245,6 +245,7 @@ impl Store for MemoryStore {
     }
 
     async fn append_logs(&self, chunks: Vec<LogChunk>) -> Result<Vec<(RunId, StepId)>, StoreError> {
+        crate::stage::validate_logs(&chunks)?;
         Ok(self.state().append_logs(chunks))
     }
 

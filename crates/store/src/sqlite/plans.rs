@@ -30,7 +30,6 @@ fn hot_statements_search_and_sort_nothing() {
         sql::SNAPSHOT_OF_RUN,
         sql::STEP_BY_ID,
         sql::STEPS_AFTER,
-        sql::STEPS_OPEN,
         sql::STEP_UPDATE,
         sql::SPEC_OF_STEP,
         sql::READY_STEPS,
@@ -65,6 +64,8 @@ fn walks_are_along_small_indexes() {
     let connection = schema::open_writer(&folder.path().join("db")).unwrap();
     for (sql, index) in [
         (sql::RUNS_UNFINISHED, "runs_unfinished"),
+        (sql::STEPS_OPEN, "steps_open"),
+        (sql::READY_STEPS, "steps_ready"),
         (sql::READY_CLASSES, "steps_ready"),
         (sql::WORKERS_EXPIRED, "steps_held"),
         (sql::TIMER_NEXT, "timers_due"),

@@ -278,6 +278,7 @@ impl Store for SqliteStore {
     }
 
     async fn append_logs(&self, chunks: Vec<LogChunk>) -> Result<Vec<(RunId, StepId)>, StoreError> {
+        stage::validate_logs(&chunks)?;
         self.writer.write(chunks.len(), move |session| logs::append(session, &chunks)).await
     }
 
