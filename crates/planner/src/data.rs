@@ -17,7 +17,9 @@ use crate::{error, fault, schema};
 pub(crate) fn begin_run(turn: &mut Turn<'_>) -> Next {
     let raw_input = turn.state.input.clone();
     let filter = &turn.workflow.input;
-    let input = match take(turn, State::ROOT, filter, &raw_input, Sees::WORKFLOW_INPUT, "workflow's input") {
+    let taken = check_size(&raw_input, "the input")
+        .and_then(|()| take(turn, State::ROOT, filter, &raw_input, Sees::WORKFLOW_INPUT, "workflow's input"));
+    let input = match taken {
         Ok(input) => input,
         Err(error) => return Next::Fault { frame: State::ROOT, error: RunError::at(error, "/input") },
     };

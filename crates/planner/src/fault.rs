@@ -14,7 +14,7 @@ use crate::turn::{Next, Turn};
 /// The task of a frame has failed: asks each `try` around it, innermost first.
 pub(crate) fn raise(turn: &mut Turn<'_>, id: FrameId, error: RunError) -> Next {
     turn.note(id, TaskPhase::Faulted, Some(describe(&error)));
-    ask_around(turn, id, id, error, vec![id])
+    ask_around(turn, id, error)
 }
 
 /// Something inside a `try` has failed that is no task, such as the time of an attempt: asks the `try` itself first.
@@ -29,15 +29,10 @@ pub(crate) fn raise_inside(turn: &mut Turn<'_>, id: FrameId, error: RunError) ->
     }
 }
 
-/// `origin` is where a retry of the run would begin; `faulted` are the frames already noted as faulted.
-fn ask_around(
-    turn: &mut Turn<'_>,
-    origin: FrameId,
-    from: FrameId,
-    error: RunError,
-    mut faulted: Vec<FrameId>,
-) -> Next {
-    let mut inside = from;
+/// `origin` is the task that failed: where a retry of the run would begin.
+fn ask_around(turn: &mut Turn<'_>, mut origin: FrameId, mut error: RunError) -> Next {
+    let mut faulted = vec![origin];
+    let mut inside = origin;
     while let Some(around) = turn.state.frame(inside).parent {
         if let Work::Try(state) = &turn.state.frame(around).work
             && state.catches()
@@ -49,7 +44,10 @@ fn ask_around(
                     return try_::take(turn, around, &verdict, &error);
                 }
                 // The condition of a catch failed: that is an error of the `try`, in place of the first.
-                Err(error) => return turn.fault(around, error),
+                Err(failure) => {
+                    error = RunError::at(failure, turn.task(around).pointer.as_str());
+                    origin = around;
+                }
             }
         }
         turn.note(around, TaskPhase::Faulted, Some(describe(&error)));
@@ -79,14 +77,15 @@ pub(crate) fn end(turn: &mut Turn<'_>, first: Vec<Todo>, error: RunError) {
         }
     }
     let mut todos = first;
-    for (&id, frame) in &mut turn.state.frames {
-        let todo = match &frame.work {
+    for id in turn.state.frames.keys().copied().collect::<Vec<_>>() {
+        let todo = match &turn.state.frame(id).work {
             Work::Step(_) | Work::Child(_) | Work::Wait => Todo::Begin(id),
             Work::Try(state) if state.is_delayed() => Todo::Due(Timer { frame: id, purpose: Purpose::Retry }),
             _ => continue,
         };
         if matches!(todo, Todo::Begin(_)) {
-            frame.work = Work::New;
+            turn.note(id, TaskPhase::Cancelled, None);
+            turn.state.frame_mut(id).work = Work::New;
         }
         again.insert(id);
         todos.push(todo);

@@ -10,9 +10,9 @@ pub const MAX_OPEN_STEPS: usize = 1024;
 pub const MAX_OPEN_CHILDREN: usize = 1024;
 /// Branches of one `fork`.
 pub const MAX_FORK_BRANCHES: usize = 512;
-/// Bytes of JSON of one value: an input, an output, a context, a step's spec.
+/// Bytes of JSON of one value: an input, an output, a context, about.
 pub const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
-/// Steps of all timers, waits and timeouts are at most so many milliseconds ahead: ten years.
+/// Milliseconds that a timer is ahead at most; a longer wait or timeout is cut to it. Ten years.
 pub const MAX_DELAY_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// Milliseconds that a cancelled run waits for its steps to stop before it ends without them.
 pub const CANCEL_GRACE_MS: i64 = 30_000;

@@ -136,14 +136,19 @@ do:
 }
 
 #[test]
-fn a_function_that_calls_itself_faults_its_run() {
-    let document = "
-document: { dsl: '1.0.3', namespace: test, name: recursive, version: '1.0.0' }
-use: { functions: { again: { do: [ { inner: { call: again, with: {} } } ] } } }
-do:
-  - outer: { call: again, with: {} }
-";
-    let mut run = Run::new(info(), parse(document));
+fn tasks_too_deep_within_each_other_fault_their_run() {
+    let mut functions = serde_json::Map::new();
+    for level in 0..limits::MAX_DEPTH {
+        let inner = json!({ "call": format!("f{}", level + 1), "with": {} });
+        functions.insert(format!("f{level}"), inner);
+    }
+    functions.insert(format!("f{}", limits::MAX_DEPTH), json!({ "set": { "x": 1 } }));
+    let document = json!({
+        "document": { "dsl": "1.0.3", "namespace": "test", "name": "deep", "version": "1.0.0" },
+        "use": { "functions": functions },
+        "do": [ { "outer": { "call": "f0", "with": {} } } ],
+    });
+    let mut run = Run::new(info(), parse(&document.to_string()));
     let mut actions = run.apply(&Event::Started { input: json!({}), at: START }).expect("a start");
     while actions.contains(&Action::Yield) {
         actions = run.apply(&Event::Continued { at: START }).expect("an answer to a yield");

@@ -17,7 +17,9 @@ use support::random::Random;
 use support::{Twins, completed, error, failed, parse};
 
 /// Seeds of one test.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 250;
+/// Seeds of events in any order.
+const CHAOTIC_SEEDS: u64 = 100;
 /// Events of trouble of one seed; after them all goes well until the run ends.
 const TROUBLES: usize = 60;
 /// Events after which a run that has not ended never will.
@@ -60,6 +62,44 @@ fn any_run_ends_whatever_happens() {
             assert!(ends.contains_key(&status), "no run ended {status}: the simulation tells too little");
         }
     }
+}
+
+/// Events of any kind with any id, in any order: none may panic, and `Twins` sees that a rejected one changes nothing.
+#[test]
+fn events_in_any_order_never_panic() {
+    let mut accepted = 0;
+    for seed in 0..CHAOTIC_SEEDS {
+        let mut random = Random::new(seed.wrapping_mul(7919));
+        let document = document(&mut random);
+        let mut twins = Twins::new(parse(&document.to_string()));
+        for turn in 0..TROUBLES {
+            // Time may go backwards too.
+            let at = Timestamp(support::START.0 + random.below(100_000) as i64);
+            let id = 1 + random.below(6) as u32;
+            let event = match random.below(12) {
+                _ if turn == 3 => Event::Started { input: json!({ "seed": seed }), at },
+                0 => Event::Started { input: json!({ "seed": seed }), at },
+                1..=4 => completed(id, json!({ "id": id }), at),
+                5 => failed(id, error(503, "communication", "Service unavailable"), at),
+                6 => Event::ChildFinished {
+                    child: ChildId(id),
+                    outcome: RunOutcome::Completed { output: json!(id).into() },
+                    at,
+                },
+                7 | 8 => Event::TimerFired { timer: TimerId(id), at },
+                9 => Event::Continued { at },
+                10 if random.once_in(2) => Event::SuspendRequested { at },
+                10 => Event::ResumeRequested { at },
+                _ if random.once_in(8) => Event::CancelRequested { reason: "chaos".to_owned(), at },
+                _ => Event::RetryRequested { at },
+            };
+            accepted += usize::from(twins.apply(&event).is_ok());
+        }
+    }
+    assert!(
+        accepted > CHAOTIC_SEEDS as usize * 4,
+        "only {accepted} events were accepted: the test tells too little"
+    );
 }
 
 fn play(seed: u64, aloud: bool) -> Status {

@@ -25,7 +25,8 @@ pub(super) fn accept(
         RunOutcome::Completed { output } => Todo::Finish(frame, Shared::from(output.clone())),
         // The error is the child's, the place is the parent's: where in the child it was is told in the detail.
         RunOutcome::Faulted { error } => {
-            let detail = format!("{} (in the child run, at {})", error.detail, error.instance);
+            let place = format!("in the child run, at {}", error.instance);
+            let detail = if error.detail.is_empty() { place } else { format!("{} ({place})", error.detail) };
             let instance = instance.to_owned();
             Todo::Fault(frame, RunError { detail, instance, ..error.clone() })
         }

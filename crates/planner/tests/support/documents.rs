@@ -37,6 +37,15 @@ fn list(random: &mut Random, depth: usize, most: usize) -> Value {
             };
             task["then"] = json!(then);
         }
+        if random.once_in(10) {
+            task["if"] = json!("${ (.seed // 0) % 2 == 0 }");
+        }
+        if random.once_in(10) {
+            task["export"] = json!({ "as": "${ {was: $output} }" });
+        }
+        if random.once_in(12) {
+            task["output"] = json!({ "as": "${ {out: (. | tostring | length), input: ($input | type)} }" });
+        }
         if random.once_in(8) {
             task["timeout"] =
                 if random.once_in(2) { json!("minute") } else { json!({ "after": { "seconds": 30 } }) };
@@ -50,7 +59,11 @@ fn task(random: &mut Random, depth: usize) -> Value {
     let simple = depth >= 3 || random.once_in(2);
     match random.below(if simple { 9 } else { 14 }) {
         0..=2 => json!({ "call": "noop", "with": { "n": random.below(100) } }),
-        3 => json!({ "set": { "x": random.below(100) } }),
+        3 if random.once_in(2) => json!({ "set": { "x": "${ .x + 1 }", "run": "${ $workflow.id }" } }),
+        3 => json!({ "switch": [
+            { "one": { "when": "${ .x == 1 }", "then": "exit" } },
+            { "other": { "then": "continue" } },
+        ] }),
         4 => json!({ "wait": { "seconds": random.below(40) } }),
         5 => json!({ "run": { "shell": { "command": "true" }, "await": !random.once_in(4) } }),
         6 => json!({ "run": {
