@@ -225,7 +225,8 @@ fn threads() {
 
 /// Lines as a program logs them, so many megabytes.
 fn flood(megabytes: usize) {
-    let line = "2026-01-02T03:04:05.678Z INFO worker{id=17} handled GET /api/v1/things/4711?limit=50 in 12.5 ms\n";
+    let line =
+        "2026-01-02T03:04:05.678Z INFO worker{id=17} handled GET /api/v1/things/4711?limit=50 in 12.5 ms\n";
     let block = line.repeat(1_000_000 / line.len());
     let mut out = std::io::stdout().lock();
     for _ in 0..megabytes {

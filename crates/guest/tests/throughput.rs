@@ -1,5 +1,5 @@
 //! A measurement, not a test: output through a guest, with and without secrets to mask.
-//! `cargo test -p guest --profile guest --examples --test throughput -- --ignored --nocapture`
+//! `cargo test -p guest --profile guest -- --ignored --nocapture output_through_a_guest`
 
 mod harness;
 
@@ -25,12 +25,14 @@ fn output_through_a_guest() {
         let mut payload = Payload::new();
         for n in 0..secrets {
             let value = format!("secret-{n}-value/with+some='quoted \"text").into_bytes();
-            let entry = Entry::environment(Kind::Secret, &format!("SECRET_{n}"), value.into()).expect("it fits");
+            let entry =
+                Entry::environment(Kind::Secret, &format!("SECRET_{n}"), value.into()).expect("it fits");
             payload.push(entry).expect("it fits");
         }
         let broker = SigningKey::from_seed(&[1; 32]);
         let binding = SealedBinding { grant: "g".into(), attempt, expires: i64::MAX };
-        let sealed = seal::sealed::seal(&payload, &guest.public_key, &binding, &broker).expect("a guest's key");
+        let sealed =
+            seal::sealed::seal(&payload, &guest.public_key, &binding, &broker).expect("a guest's key");
         step.sealed = Some(serde_json::to_string(&sealed).expect("it serialises"));
         step.broker_key = Some(broker.public_key().to_bytes());
         step.attempt = Some(attempt);

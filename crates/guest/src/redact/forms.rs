@@ -63,6 +63,10 @@ fn encodings(value: &[u8], forms: &mut Forms) {
     }
     forms.exact.push(hex(value, b"0123456789abcdef"));
     forms.exact.push(hex(value, b"0123456789ABCDEF"));
+    // What no encoding below touches, as most tokens.
+    if value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+        return;
+    }
     for unreserved in [b"-_.~" as &[u8], b"-_.!~*'()", b"*-._", b"-_.!~*'();,/?:@&=+$#"] {
         for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
             forms.exact.push(percent(value, unreserved, digits, false));

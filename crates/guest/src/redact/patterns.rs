@@ -56,6 +56,7 @@ pub(crate) struct Patterns {
     filter: Box<[u64; FILTER_WORDS]>,
     /// First bytes of patterns that are shorter than the filter's gram.
     short: [bool; 256],
+    has_short: bool,
 }
 
 /// Sorted patterns without duplicates.
@@ -94,9 +95,10 @@ impl Patterns {
             wrapped: Table::default(),
             filter: Box::new([0; FILTER_WORDS]),
             short: [false; 256],
+            has_short: false,
         };
-        patterns.exact = patterns.table(exact);
-        patterns.wrapped = patterns.table(wrapped);
+        patterns.exact = patterns.table(exact, false);
+        patterns.wrapped = patterns.table(wrapped, true);
         patterns
     }
 
@@ -105,14 +107,14 @@ impl Patterns {
         self.exact.0.is_empty()
     }
 
-    fn table(&mut self, mut forms: Vec<(Form, Label)>) -> Table {
+    fn table(&mut self, mut forms: Vec<(Form, Label)>, wrapped: bool) -> Table {
         forms.sort_unstable_by(|a, b| a.0.as_slice().cmp(&b.0).then(a.1.cmp(&b.1)));
         forms.dedup_by(|later, earlier| later.0 == earlier.0);
         let mut table: Vec<Pattern> = Vec::with_capacity(forms.len());
         for (form, label) in &forms {
             let start = self.text.len();
             self.text.extend_from_slice(form);
-            self.admit(form);
+            self.admit(form, wrapped);
             let mut prefix = table.len().checked_sub(1);
             while let Some(index) = prefix {
                 if form.starts_with(self.bytes(&table[index])) {
@@ -125,13 +127,22 @@ impl Patterns {
         Table(table)
     }
 
-    fn admit(&mut self, form: &[u8]) {
-        match form.first_chunk::<GRAM_BYTES>() {
-            Some(gram) => {
-                let (word, bit) = slot(*gram);
-                self.filter[word] |= bit;
-            }
-            None => self.short[usize::from(form[0])] = true,
+    fn admit(&mut self, form: &[u8], wrapped: bool) {
+        let Some(gram) = form.first_chunk::<GRAM_BYTES>() else {
+            self.short[usize::from(form[0])] = true;
+            self.has_short = true;
+            return;
+        };
+        self.admit_gram(*gram);
+        if wrapped {
+            wrapped_grams(*gram).into_iter().for_each(|gram| self.admit_gram(gram));
+        }
+    }
+
+    fn admit_gram(&mut self, gram: [u8; GRAM_BYTES]) {
+        for factor in [FIRST_FACTOR, SECOND_FACTOR] {
+            let (word, bit) = slot(gram, factor);
+            self.filter[word] |= bit;
         }
     }
 
@@ -141,21 +152,24 @@ impl Patterns {
 
     /// The first place at or after `from` where [`Patterns::look`] is worth asking, or the text's end.
     pub(super) fn next_candidate(&self, text: &[u8], from: usize) -> usize {
-        for (place, gram) in text[from..].windows(GRAM_BYTES).enumerate() {
-            if self.may_begin(gram.try_into().expect("a window has its length")) {
-                return from + place;
-            }
-        }
+        let mut grams = text[from..].windows(GRAM_BYTES).map(gram_of);
+        let place = match self.has_short {
+            false => grams.position(|gram| self.is_admitted(gram)),
+            true => grams.position(|gram| self.may_begin(gram)),
+        };
         // What is shorter than a gram is always worth asking.
-        from.max(text.len().saturating_sub(GRAM_BYTES - 1))
+        place.map_or(from.max(text.len().saturating_sub(GRAM_BYTES - 1)), |place| from + place)
     }
 
-    #[inline(always)]
     fn may_begin(&self, gram: [u8; GRAM_BYTES]) -> bool {
-        let (word, bit) = slot(gram);
-        self.filter[word] & bit != 0
-            || self.short[usize::from(gram[0])]
-            || (has_break(gram) && !is_break(gram[0]))
+        self.short[usize::from(gram[0])] || self.is_admitted(gram)
+    }
+
+    /// Whether a longer pattern may begin with `gram`: a Bloom filter of two bits.
+    #[inline(always)]
+    fn is_admitted(&self, gram: [u8; GRAM_BYTES]) -> bool {
+        let is_set = |(word, bit): (usize, u64)| self.filter[word] & bit != 0;
+        is_set(slot(gram, FIRST_FACTOR)) && is_set(slot(gram, SECOND_FACTOR))
     }
 
     /// What begins at the start of `rest`; `before` is the byte before it. With `ended`, nothing follows `rest`.
@@ -259,21 +273,34 @@ fn break_length(text: &[u8]) -> usize {
     }
 }
 
-fn is_break(byte: u8) -> bool {
-    matches!(byte, b'\n' | b'\r')
+/// How a text may begin that begins with `gram` and has line breaks in it.
+fn wrapped_grams([a, b, c, _]: [u8; GRAM_BYTES]) -> [[u8; GRAM_BYTES]; 8] {
+    const N: u8 = b'\n';
+    const R: u8 = b'\r';
+    [
+        [a, N, b, c],
+        [a, N, b, N],
+        [a, N, b, R],
+        [a, b, N, c],
+        [a, b, c, N],
+        [a, R, N, b],
+        [a, b, R, N],
+        [a, b, c, R],
+    ]
 }
 
-/// Whether a gram holds a line feed or a carriage return: the classic test of a word for a zero byte, twice.
 #[inline(always)]
-fn has_break(gram: [u8; GRAM_BYTES]) -> bool {
-    let word = u32::from_le_bytes(gram);
-    let zero = |word: u32| word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
-    zero(word ^ 0x0a0a_0a0a) | zero(word ^ 0x0d0d_0d0d) != 0
+fn gram_of(window: &[u8]) -> [u8; GRAM_BYTES] {
+    window.try_into().expect("a window has its length")
 }
 
+/// The two bits of a gram in the filter differ by these odd numbers.
+const FIRST_FACTOR: u32 = 0x9e37_79b1;
+const SECOND_FACTOR: u32 = 0x85eb_ca77;
+
 #[inline(always)]
-fn slot(gram: [u8; GRAM_BYTES]) -> (usize, u64) {
-    let hash = u32::from_le_bytes(gram).wrapping_mul(0x9e37_79b1) >> 16;
+fn slot(gram: [u8; GRAM_BYTES], factor: u32) -> (usize, u64) {
+    let hash = u32::from_le_bytes(gram).wrapping_mul(factor) >> 16;
     ((hash >> 6) as usize, 1 << (hash & 63))
 }
 

@@ -230,7 +230,10 @@ fn open_to_all(path: &std::path::Path) {
 pub(crate) fn probe_program() -> std::path::PathBuf {
     let guest = std::path::Path::new(env!("CARGO_BIN_EXE_guest"));
     let probe = guest.parent().expect("a folder").join("examples/probe");
-    assert!(probe.exists(), "the probe is built with all tests, or by `cargo build -p guest --example probe`");
+    assert!(
+        probe.exists(),
+        "the probe is built with all tests, or by `cargo build -p guest --example probe`"
+    );
     probe
 }
 
