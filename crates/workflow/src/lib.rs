@@ -4,6 +4,7 @@
 //! its [`Diagnostics`]; [`Workflow::check_executable`] says what of it cannot be run yet.
 
 pub mod diagnostic;
+mod executable;
 pub mod expression;
 pub mod model;
 mod parse;

@@ -1,9 +1,555 @@
-//! Rules beyond the shape: references resolve, targets exist.
+//! Rules beyond the shape: names resolve, targets exist, expressions read variables that are there.
 
-use crate::diagnostic::Diagnostic;
-use crate::model::Workflow;
-use crate::parse::syntax::Node;
+use std::collections::BTreeSet;
 
-pub(crate) fn references(_workflow: &Workflow, _root: &Node) -> Vec<Diagnostic> {
-    Vec::new()
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::expression::{Expression, Template};
+use crate::model::{
+    Authentication, Call, Catch, Credentials, DurationValue, Endpoint, FlowDirective, InputFilter,
+    OutputFilter, Process, Reference, RetryPolicy, ScriptSource, Task, TaskKind, TaskList, Timeout, Uri,
+    Workflow,
+};
+use crate::parse::reader::nearest;
+use crate::parse::syntax::{Node, Place};
+
+/// Calls of the design that are not built yet.
+pub(crate) const COMING: &[&str] = &["llm", "agent"];
+/// Variables that every expression sees; a task's own come on top.
+const ALWAYS: &[&str] = &["context", "input", "output", "task", "workflow", "runtime", "authorization"];
+
+/// Checks what the parser, which sees one place at a time, cannot.
+pub(crate) fn references(workflow: &Workflow, root: &Node) -> Vec<Diagnostic> {
+    let mut check = Check { workflow, root, found: Vec::new() };
+    let scope = Scope(ALWAYS.to_vec());
+    check.list(&workflow.do_, "/do", &scope);
+    check.input(&workflow.input, "/input", &scope);
+    check.output(&workflow.output, "/output", &scope);
+    if let Some(timeout) = &workflow.timeout {
+        check.timeout(timeout, "/timeout", &scope);
+    }
+    check.components(&scope);
+    check.cycles();
+    check.found
+}
+
+/// Places of a document by JSON pointer: line and column.
+pub(crate) fn place_of(root: &Node, pointer: &str) -> Place {
+    use crate::parse::syntax::Content;
+    let mut node = root;
+    let mut place = root.place;
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        match &node.content {
+            Content::Map(entries) => match entries.iter().find(|entry| entry.key == step) {
+                Some(entry) => (node, place) = (&entry.value, entry.place),
+                None => return place,
+            },
+            Content::List(items) => match step.parse::<usize>().ok().and_then(|at| items.get(at)) {
+                Some(item) => (node, place) = (item, item.place),
+                None => return place,
+            },
+            _ => return place,
+        }
+    }
+    place
+}
+
+/// Names of variables in force.
+#[derive(Clone)]
+struct Scope<'a>(Vec<&'a str>);
+
+impl<'a> Scope<'a> {
+    fn with(&self, names: &[&'a str]) -> Scope<'a> {
+        Scope([self.0.as_slice(), names].concat())
+    }
+}
+
+struct Check<'a> {
+    workflow: &'a Workflow,
+    root: &'a Node,
+    found: Vec<Diagnostic>,
+}
+
+impl<'a> Check<'a> {
+    fn report(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        pointer: &str,
+        message: String,
+        help: Option<String>,
+    ) {
+        let Place { line, column } = place_of(self.root, pointer);
+        self.found.push(Diagnostic {
+            severity,
+            code,
+            message,
+            pointer: pointer.to_owned(),
+            line,
+            column,
+            help,
+        });
+    }
+
+    fn error(&mut self, code: &'static str, pointer: &str, message: String, help: Option<String>) {
+        self.report(Severity::Error, code, pointer, message, help);
+    }
+
+    /// A name must be one of those under a key of `use`.
+    fn resolves<T>(&mut self, what: &str, reference: &Reference<T>, names: &[&String], pointer: &str) {
+        let Reference::Named(name) = reference else { return };
+        if !names.contains(&name) {
+            let known: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+            let help = match nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("add it under use.{what}"),
+            };
+            self.error(
+                "unknown-reference",
+                pointer,
+                format!("there is no `{name}` in use.{what}"),
+                Some(help),
+            );
+        }
+    }
+
+    fn expression(&mut self, expression: &Expression, pointer: &str, scope: &Scope<'_>) {
+        for name in expression.variables() {
+            if !scope.0.contains(&name) {
+                let help = match nearest(name, &scope.0) {
+                    Some(near) => format!("did you mean ${near}?"),
+                    None => format!("there are ${}", scope.0.join(", $")),
+                };
+                self.error(
+                    "unknown-variable",
+                    pointer,
+                    format!("there is no variable ${name} here"),
+                    Some(help),
+                );
+            }
+        }
+    }
+
+    fn optional(&mut self, expression: Option<&Expression>, pointer: &str, scope: &Scope<'_>) {
+        if let Some(expression) = expression {
+            self.expression(expression, pointer, scope);
+        }
+    }
+
+    fn template(&mut self, template: &Template, pointer: &str, scope: &Scope<'_>) {
+        match template {
+            Template::Constant(_) | Template::Loose(..) => {}
+            Template::Expression(expression) => self.expression(expression, pointer, scope),
+            Template::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.template(item, &format!("{pointer}/{at}"), scope);
+                }
+            }
+            Template::Object(entries) => {
+                for (key, item) in entries {
+                    self.template(item, &join(pointer, key), scope);
+                }
+            }
+        }
+    }
+
+    fn templates<'t>(
+        &mut self,
+        templates: impl IntoIterator<Item = &'t Template>,
+        pointer: &str,
+        scope: &Scope<'_>,
+    ) {
+        for (at, template) in templates.into_iter().enumerate() {
+            self.template(template, &format!("{pointer}/{at}"), scope);
+        }
+    }
+
+    fn duration(&mut self, duration: &DurationValue, pointer: &str, scope: &Scope<'_>) {
+        if let DurationValue::Expression(expression) = duration {
+            self.expression(expression, pointer, scope);
+        }
+    }
+
+    fn timeout(&mut self, timeout: &Reference<Timeout>, pointer: &str, scope: &Scope<'_>) {
+        self.resolves("timeouts", timeout, &self.workflow.use_.timeouts.keys().collect::<Vec<_>>(), pointer);
+        if let Reference::Inline(timeout) = timeout {
+            self.duration(&timeout.after, &format!("{pointer}/after"), scope);
+        }
+    }
+
+    fn retry(&mut self, policy: &RetryPolicy, pointer: &str, scope: &Scope<'_>) {
+        self.optional(policy.when.as_ref(), &format!("{pointer}/when"), scope);
+        self.optional(policy.except_when.as_ref(), &format!("{pointer}/exceptWhen"), scope);
+        let durations = [
+            (policy.delay.as_ref(), "delay"),
+            (policy.limit_duration.as_ref(), "limit/duration"),
+            (policy.limit_attempt_duration.as_ref(), "limit/attempt/duration"),
+            (policy.jitter.as_ref().map(|(from, _)| from), "jitter/from"),
+            (policy.jitter.as_ref().map(|(_, to)| to), "jitter/to"),
+        ];
+        for (duration, key) in durations {
+            if let Some(duration) = duration {
+                self.duration(duration, &format!("{pointer}/{key}"), scope);
+            }
+        }
+    }
+
+    fn input(&mut self, input: &InputFilter, pointer: &str, scope: &Scope<'_>) {
+        if let Some(from) = &input.from {
+            self.template(from, &format!("{pointer}/from"), scope);
+        }
+    }
+
+    fn output(&mut self, output: &OutputFilter, pointer: &str, scope: &Scope<'_>) {
+        if let Some(as_) = &output.as_ {
+            self.template(as_, &format!("{pointer}/as"), scope);
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint, pointer: &str, scope: &Scope<'_>) {
+        if let Uri::Expression(expression) = &endpoint.uri {
+            self.expression(expression, pointer, scope);
+        }
+        self.authentication(endpoint.authentication.as_ref(), &format!("{pointer}/authentication"), scope);
+    }
+
+    fn authentication(
+        &mut self,
+        reference: Option<&Reference<Authentication>>,
+        pointer: &str,
+        scope: &Scope<'_>,
+    ) {
+        let Some(reference) = reference else { return };
+        let workflow = self.workflow;
+        let known: Vec<&String> =
+            workflow.use_.authentications.keys().chain(&workflow.use_.secrets).collect();
+        self.resolves("authentications", reference, &known, pointer);
+        if let Reference::Inline(policy) = reference {
+            self.policy(policy, pointer, scope);
+        }
+    }
+
+    /// Literal credentials are the standard's, but a document is no place for them.
+    fn policy(&mut self, policy: &Authentication, pointer: &str, scope: &Scope<'_>) {
+        let parts: Vec<&Template> = match policy {
+            Authentication::Basic(Credentials::Literal(pair))
+            | Authentication::Digest(Credentials::Literal(pair)) => {
+                vec![&pair.username, &pair.password]
+            }
+            Authentication::Bearer(Credentials::Literal(token)) => vec![token],
+            Authentication::OAuth2(Credentials::Literal(_))
+            | Authentication::Oidc(Credentials::Literal(_)) => Vec::new(),
+            _ => return,
+        };
+        let pointer = format!("{pointer}/{}", policy.scheme());
+        for part in &parts {
+            self.template(part, &pointer, scope);
+        }
+        if parts.is_empty() || parts.iter().any(|part| part.is_constant()) {
+            let message =
+                "a credential is written in the document, where everyone who may read it sees it".to_owned();
+            let help = "keep it in a Sealed Identity: metadata.execution { mode: identity, identity: NAME }"
+                .to_owned();
+            self.report(Severity::Warning, "literal-credential", &pointer, message, Some(help));
+        }
+    }
+
+    fn components(&mut self, scope: &Scope<'_>) {
+        let use_ = &self.workflow.use_;
+        for (name, task) in &use_.functions {
+            self.task(task, &join("/use/functions", name), scope);
+        }
+        let caught = scope.with(&["error"]);
+        for (name, policy) in &use_.retries {
+            // A policy is used by tasks whose `catch.as` may have any name: only its shape can be checked here.
+            let names: Vec<&str> = catch_names(self.workflow).into_iter().collect();
+            self.retry(policy, &join("/use/retries", name), &caught.with(&names));
+        }
+        for (name, timeout) in &use_.timeouts {
+            self.duration(&timeout.after, &format!("{}/after", join("/use/timeouts", name)), scope);
+        }
+        for (name, policy) in &use_.authentications {
+            self.policy(policy, &join("/use/authentications", name), scope);
+        }
+        for (at, extension) in use_.extensions.iter().enumerate() {
+            let pointer = join(&format!("/use/extensions/{at}"), &extension.name);
+            self.optional(extension.when.as_ref(), &format!("{pointer}/when"), scope);
+            self.list(&extension.before, &format!("{pointer}/before"), scope);
+            self.list(&extension.after, &format!("{pointer}/after"), scope);
+        }
+    }
+
+    fn list(&mut self, list: &'a TaskList, pointer: &str, scope: &Scope<'_>) {
+        for (at, entry) in list.iter().enumerate() {
+            let pointer = join(&format!("{pointer}/{at}"), &entry.name);
+            self.target(&entry.task.then, list, &format!("{pointer}/then"));
+            if let TaskKind::Switch(switch) = &entry.task.kind {
+                for (at, case) in switch.cases.iter().enumerate() {
+                    let case_pointer = join(&format!("{pointer}/switch/{at}"), &case.name);
+                    self.target(&case.then, list, &format!("{case_pointer}/then"));
+                }
+            }
+            self.task(&entry.task, &pointer, scope);
+        }
+    }
+
+    fn target(&mut self, then: &FlowDirective, list: &TaskList, pointer: &str) {
+        let FlowDirective::Task(name) = then else { return };
+        if list.position(name).is_none() {
+            let mut known: Vec<&str> = list.iter().map(|entry| entry.name.as_str()).collect();
+            known.extend(["continue", "exit", "end"]);
+            let help = match nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`then` goes to a task of the same list, or is continue, exit or end".to_owned(),
+            };
+            self.error("unknown-target", pointer, format!("this list has no task `{name}`"), Some(help));
+        }
+    }
+
+    fn task(&mut self, task: &'a Task, pointer: &str, scope: &Scope<'_>) {
+        let at = |key: &str| format!("{pointer}/{key}");
+        self.optional(task.if_.as_ref(), &at("if"), scope);
+        self.input(&task.input, &at("input"), scope);
+        let inner = match &task.kind {
+            // Examples of the standard read a loop's variables in its output.
+            TaskKind::For(each) => scope.with(&[&each.each, &each.at]),
+            _ => scope.clone(),
+        };
+        self.output(&task.output, &at("output"), &inner);
+        self.output(&task.export, &at("export"), &inner);
+        if let Some(timeout) = &task.timeout {
+            self.timeout(timeout, &at("timeout"), scope);
+        }
+        match &task.kind {
+            TaskKind::Call(call) => self.call(call, &at("with"), pointer, scope),
+            TaskKind::Do(list) => self.list(list, &at("do"), scope),
+            TaskKind::Emit(emit) => self.template(&emit.event, &at("emit/event/with"), scope),
+            TaskKind::For(each) => {
+                self.expression(&each.in_, &at("for/in"), scope);
+                self.optional(each.while_.as_ref(), &at("while"), &inner);
+                self.list(&each.do_, &at("do"), &inner);
+            }
+            TaskKind::Fork(fork) => self.list(&fork.branches, &at("fork/branches"), scope),
+            TaskKind::Listen(listen) => {
+                if let Some(each) = &listen.foreach {
+                    self.list(&each.do_, &at("foreach/do"), &scope.with(&[&each.item, &each.at]));
+                }
+            }
+            TaskKind::Raise(raise) => {
+                let names: Vec<&String> = self.workflow.use_.errors.keys().collect();
+                self.resolves("errors", &raise.error, &names, &at("raise/error"));
+                if let Reference::Inline(error) = &raise.error {
+                    let parts = [
+                        Some(&error.type_),
+                        error.title.as_ref(),
+                        error.detail.as_ref(),
+                        error.instance.as_ref(),
+                    ];
+                    self.templates(parts.into_iter().flatten(), &at("raise/error"), scope);
+                }
+            }
+            TaskKind::Run(run) => self.run(&run.process, &at("run"), scope),
+            TaskKind::Set(template) => self.template(template, &at("set"), scope),
+            TaskKind::Switch(switch) => {
+                for (number, case) in switch.cases.iter().enumerate() {
+                    let pointer = join(&format!("{pointer}/switch/{number}"), &case.name);
+                    self.optional(case.when.as_ref(), &format!("{pointer}/when"), scope);
+                }
+            }
+            TaskKind::Try(try_) => {
+                self.list(&try_.try_, &at("try"), scope);
+                self.catch(&try_.catch, &at("catch"), scope);
+            }
+            TaskKind::Wait(duration) => self.duration(duration, &at("wait"), scope),
+        }
+        self.execution(task, pointer);
+    }
+
+    fn catch(&mut self, catch: &'a Catch, pointer: &str, scope: &Scope<'_>) {
+        let caught = scope.with(&[&catch.as_]);
+        if let Some(filter) = &catch.errors {
+            let parts = [&filter.type_, &filter.instance, &filter.title, &filter.detail];
+            self.templates(parts.into_iter().flatten(), &format!("{pointer}/errors/with"), scope);
+        }
+        self.optional(catch.when.as_ref(), &format!("{pointer}/when"), &caught);
+        self.optional(catch.except_when.as_ref(), &format!("{pointer}/exceptWhen"), &caught);
+        if let Some(retry) = &catch.retry {
+            let pointer = format!("{pointer}/retry");
+            self.resolves("retries", retry, &self.workflow.use_.retries.keys().collect::<Vec<_>>(), &pointer);
+            if let Reference::Inline(policy) = retry {
+                self.retry(policy, &pointer, &caught);
+            }
+        }
+        self.list(&catch.do_, &format!("{pointer}/do"), &caught);
+    }
+
+    fn call(&mut self, call: &Call, with: &str, pointer: &str, scope: &Scope<'_>) {
+        match call {
+            Call::Http(http) => {
+                self.template(&http.method, &format!("{with}/method"), scope);
+                self.endpoint(&http.endpoint, &format!("{with}/endpoint"), scope);
+                self.template(&http.headers, &format!("{with}/headers"), scope);
+                self.template(&http.query, &format!("{with}/query"), scope);
+                if let Some(body) = &http.body {
+                    self.template(body, &format!("{with}/body"), scope);
+                }
+            }
+            Call::CliAgent(agent) => {
+                self.template(&agent.prompt, &format!("{with}/prompt"), scope);
+                for (path, content) in &agent.files {
+                    self.template(content, &join(&format!("{with}/files"), path), scope);
+                }
+                self.templates(&agent.args, &format!("{with}/args"), scope);
+            }
+            Call::Noop(value) => self.template(value, with, scope),
+            Call::Function(function) => {
+                let name = function.function.as_str();
+                self.template(&function.with, with, scope);
+                if !function.is_external()
+                    && !COMING.contains(&name)
+                    && self.workflow.function(name).is_none()
+                {
+                    self.unknown_function(name, &format!("{pointer}/call"));
+                }
+            }
+            Call::OpenApi(call) => {
+                self.authentication(call.authentication.as_ref(), &format!("{with}/authentication"), scope)
+            }
+            Call::Grpc(call) => {
+                self.authentication(
+                    call.authentication.as_ref(),
+                    &format!("{with}/service/authentication"),
+                    scope,
+                );
+            }
+            Call::AsyncApi(call) => {
+                self.authentication(call.authentication.as_ref(), &format!("{with}/authentication"), scope)
+            }
+            Call::A2a(_) | Call::Mcp(_) => {}
+        }
+    }
+
+    fn unknown_function(&mut self, name: &str, pointer: &str) {
+        let mut known: Vec<&str> = self.workflow.use_.functions.keys().map(String::as_str).collect();
+        known.extend(["http", "openapi", "grpc", "asyncapi", "a2a", "mcp", "cli-agent", "noop"]);
+        let help = match nearest(name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "a function is defined under use.functions".to_owned(),
+        };
+        self.error("unknown-reference", pointer, format!("there is no function `{name}`"), Some(help));
+    }
+
+    fn run(&mut self, process: &Process, pointer: &str, scope: &Scope<'_>) {
+        let (base, texts, arguments, environment) = match process {
+            Process::Container(c) => {
+                let texts = vec![Some(&c.image), c.name.as_ref(), c.command.as_ref(), c.stdin.as_ref()];
+                (format!("{pointer}/container"), texts, &c.arguments, &c.environment)
+            }
+            Process::Script(s) => {
+                let code = match &s.source {
+                    ScriptSource::Code(code) => Some(code),
+                    ScriptSource::External(_) => None,
+                };
+                (format!("{pointer}/script"), vec![code, s.stdin.as_ref()], &s.arguments, &s.environment)
+            }
+            Process::Shell(s) => (
+                format!("{pointer}/shell"),
+                vec![Some(&s.command), s.stdin.as_ref()],
+                &s.arguments,
+                &s.environment,
+            ),
+            Process::Workflow(subflow) => {
+                if let Some(input) = &subflow.input {
+                    self.template(input, &format!("{pointer}/workflow/input"), scope);
+                }
+                return;
+            }
+        };
+        for text in texts.into_iter().flatten() {
+            self.template(text, &base, scope);
+        }
+        self.templates(arguments, &format!("{base}/arguments"), scope);
+        self.template(environment, &format!("{base}/environment"), scope);
+    }
+
+    /// The rules of `metadata.execution` for the settings in force.
+    fn execution(&mut self, task: &Task, pointer: &str) {
+        use protocol::step::Mode;
+        let Some(default) = crate::model::default_mode(&task.kind) else { return };
+        let merged = task.execution.over(&self.workflow.document.execution);
+        let mode = merged.mode.unwrap_or(default);
+        let place = match task.execution == crate::model::Execution::default() {
+            true => pointer.to_owned(),
+            false => format!("{pointer}/metadata/execution"),
+        };
+        // The document's identity is for the tasks that can take one; a task's own must fit its mode.
+        if task.execution.identity.is_some() && mode < Mode::Identity {
+            let message =
+                format!("an identity needs mode 2 (identity) or more, and this task runs in mode {mode}");
+            let help = "add mode: identity, or remove the identity".to_owned();
+            self.error("identity-mode", &place, message, Some(help));
+        }
+        if mode == Mode::Identity && merged.identity.is_none() {
+            let message = "mode 2 (identity) needs an identity".to_owned();
+            self.error(
+                "identity-mode",
+                &place,
+                message,
+                Some("add identity: NAME, such as acme-prod/reporting".to_owned()),
+            );
+        }
+        if matches!(task.kind, TaskKind::Call(Call::CliAgent(_))) && mode == Mode::Bare {
+            let message = "a CLI agent runs in a sandbox, never in mode 0 (bare)".to_owned();
+            self.error(
+                "agent-mode",
+                &place,
+                message,
+                Some("remove the mode; full is the default".to_owned()),
+            );
+        }
+    }
+
+    /// A function that calls itself, by others or not, would never end.
+    fn cycles(&mut self) {
+        let functions = &self.workflow.use_.functions;
+        let calls = |name: &str| -> BTreeSet<&'a str> {
+            let mut called = BTreeSet::new();
+            if let Some(task) = functions.get(name) {
+                task.each_task(&mut |task| {
+                    if let TaskKind::Call(Call::Function(call)) = &task.kind {
+                        called.insert(call.function.as_str());
+                    }
+                });
+            }
+            called
+        };
+        for name in functions.keys() {
+            let mut reached = BTreeSet::new();
+            let mut pending: Vec<&str> = calls(name).into_iter().collect();
+            while let Some(next) = pending.pop() {
+                if reached.insert(next) {
+                    pending.extend(calls(next));
+                }
+            }
+            if reached.contains(name.as_str()) {
+                let pointer = join("/use/functions", name);
+                self.error("cyclic-function", &pointer, format!("the function `{name}` calls itself"), None);
+            }
+        }
+    }
+}
+
+fn catch_names(workflow: &Workflow) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    workflow.each_task(&mut |task| {
+        if let TaskKind::Try(try_) = &task.kind {
+            names.insert(try_.catch.as_.as_str());
+        }
+    });
+    names
+}
+
+/// A pointer with one more step.
+fn join(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }

@@ -83,7 +83,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { steps: 250_000, bytes: 24 << 20 }
+        Limits { steps: 500_000, bytes: 24 << 20 }
     }
 }
 

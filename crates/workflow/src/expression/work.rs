@@ -48,7 +48,7 @@ impl Work {
 
     /// Charges bytes before they are allocated. They are not given back: what is built and dropped has been paid.
     pub(super) fn allocate<'a>(&mut self, bytes: usize) -> Outcome<'a, ()> {
-        self.spend(bytes as u64 / 1024)?;
+        self.spend(bytes as u64 / 256)?;
         match self.bytes.checked_sub(bytes as u64) {
             Some(left) => {
                 self.bytes = left;

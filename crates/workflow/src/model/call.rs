@@ -89,6 +89,13 @@ pub struct FunctionCall {
     pub with: Template,
 }
 
+impl FunctionCall {
+    /// Whether it is not the document's own: `name:version@catalog`, or a URI.
+    pub fn is_external(&self) -> bool {
+        self.function.contains('@') || self.function.contains("://")
+    }
+}
+
 /// `call: openapi`.
 #[derive(Clone, Debug)]
 pub struct OpenApiCall {

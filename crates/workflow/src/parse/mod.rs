@@ -6,7 +6,7 @@ mod event;
 mod execution;
 mod flow;
 mod policy;
-mod reader;
+pub(crate) mod reader;
 mod resource;
 mod run;
 pub(crate) mod syntax;

@@ -57,6 +57,7 @@ pub(super) const NATIVES: &[Native] = &[
         row(input, work, " ", |item, text, work| match item {
             Val::Str(value) => {
                 work.allocate(value.len() * 5)?;
+                work.spend(value.len() as u64 / 8)?;
                 text.push('\'');
                 text.push_str(&value.replace('\'', "'\\''"));
                 text.push('\'');
@@ -69,6 +70,7 @@ pub(super) const NATIVES: &[Native] = &[
         row(input, work, ",", |item, text, work| match item {
             Val::Str(value) => {
                 work.allocate(value.len() * 3)?;
+                work.spend(value.len() as u64 / 8)?;
                 text.push('"');
                 text.push_str(&value.replace('"', "\"\""));
                 text.push('"');
@@ -82,6 +84,7 @@ pub(super) const NATIVES: &[Native] = &[
         row(input, work, "\t", |item, text, work| match item {
             Val::Str(value) => {
                 work.allocate(value.len() * 3)?;
+                work.spend(value.len() as u64 / 8)?;
                 for character in value.chars() {
                     match character {
                         '\t' => text.push_str("\\t"),
@@ -100,6 +103,7 @@ pub(super) const NATIVES: &[Native] = &[
     native("@base64", 0, |work, input, _| {
         let text = to_text(input, work)?;
         let bytes = expect_text(&text, "the input of @base64")?.as_bytes();
+        work.spend(bytes.len() as u64 / 8)?;
         let mut encoded = work.string(bytes.len().div_ceil(3) * 4)?;
         for chunk in bytes.chunks(3) {
             let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
@@ -119,10 +123,10 @@ pub(super) const NATIVES: &[Native] = &[
         let mut bytes = Vec::with_capacity(text.len());
         let (mut bits, mut count) = (0_u32, 0);
         for byte in text.trim_end_matches('=').bytes() {
-            let Some(digit) = ALPHABET.iter().position(|known| *known == byte) else {
+            let Some(digit) = digit_of(byte) else {
                 return raise(format!("{} is no base64", Val::Str(text.into()).show()));
             };
-            bits = bits << 6 | u32::try_from(digit).unwrap_or(0);
+            bits = bits << 6 | digit;
             count += 6;
             if count >= 8 {
                 count -= 8;
@@ -136,6 +140,17 @@ pub(super) const NATIVES: &[Native] = &[
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+fn digit_of(byte: u8) -> Option<u32> {
+    Some(u32::from(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    }))
+}
+
 fn utf8<'a>(bytes: Vec<u8>, what: &str, work: &mut Work) -> Outcome<'a, Val<'a>> {
     match String::from_utf8(bytes) {
         Ok(text) => work.text(text),
@@ -147,7 +162,7 @@ fn utf8<'a>(bytes: Vec<u8>, what: &str, work: &mut Work) -> Outcome<'a, Val<'a>>
 fn escape<'a>(input: Val<'a>, work: &mut Work, write: fn(&mut String, char)) -> Outcome<'a, Val<'a>> {
     let text = to_text(input, work)?;
     let text = expect_text(&text, "the input")?;
-    work.spend(text.len() as u64 / 32)?;
+    work.spend(text.len() as u64 / 4)?;
     let mut escaped = work.string(text.len())?;
     let room = escaped.capacity();
     text.chars().for_each(|c| write(&mut escaped, c));
