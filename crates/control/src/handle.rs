@@ -15,7 +15,6 @@ use workflow::{Diagnostics, Workflow};
 
 use crate::core::Core;
 use crate::driver::committer::ToCommitter;
-use crate::driver::documents::not_executable;
 use crate::driver::input::{Input, Origin};
 use crate::error::{ControlError, PublishError, SubmitError};
 use crate::hub::Told;
@@ -188,8 +187,10 @@ impl Control {
             return too_large;
         }
         let (workflow, mut findings) = Workflow::parse_with_warnings(document);
-        if let Some(workflow) = workflow {
-            findings.0.extend(not_executable(&workflow).0);
+        if let Some(workflow) = workflow
+            && let Err(missing) = workflow.check_executable(document)
+        {
+            findings.0.extend(missing.0);
         }
         findings
     }

@@ -83,10 +83,7 @@ impl Documents {
             return Ok((sha, Arc::clone(known)));
         }
         let workflow = Workflow::parse(text)?;
-        let missing = not_executable(&workflow);
-        if missing.has_errors() {
-            return Err(missing);
-        }
+        workflow.check_executable(text)?;
         let workflow = Arc::new(workflow);
         self.cache().by_sha.insert(sha, Arc::clone(&workflow));
         Ok((sha, workflow))
@@ -182,9 +179,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string does not fail");
         text
     })
-}
-
-/// What of a document cannot be run yet.
-pub(crate) fn not_executable(_workflow: &Workflow) -> Diagnostics {
-    Diagnostics::default()
 }

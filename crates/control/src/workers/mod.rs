@@ -9,7 +9,9 @@ pub(crate) mod liveness;
 pub(crate) mod registry;
 mod service;
 pub(crate) mod session;
+mod stream;
 mod wire;
 
 pub use describe::WorkerInfo;
 pub use service::{WorkerGateway, service};
+pub use stream::WorkerStream;
