@@ -1,7 +1,24 @@
 //! The broker's API: HTTP with JSON bodies. A worker trades a grant and a guest's public key for sealed values.
 //!
-//! `POST /v1/open` with [`OpenRequest`] → [`OpenResponse`], or a problem (RFC 9457) whose `detail` names no key.
-//! `POST /v1/release` with [`ReleaseRequest`] ends what was leased for a grant.
+//! | Request, with `Authorization: Bearer <worker token>` | Answer |
+//! |---|---|
+//! | `POST /v1/open` with [`OpenRequest`] | 200 [`OpenResponse`] |
+//! | `POST /v1/release` with [`ReleaseRequest`] | 204, also when there was nothing to release |
+//! | `GET /healthz` (no token) | 200 |
+//!
+//! Bodies are at most 32 KiB. Anything else is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail`, and
+//! `retryable`, which says whether a new grant may succeed. `detail` names no key and may be shown in the control plane. `type`
+//! is `urn:sagewai:problem:broker:` and a code:
+//!
+//! | Status | Codes |
+//! |---|---|
+//! | 400 | `malformed` |
+//! | 401 | `worker-token`: not enrolled, stale, or bound to another guest or grant |
+//! | 403 | `grant`, `grant-expired` (retryable), `other-worker`, `identity-revoked`, `policy` |
+//! | 404 | `identity-not-found` |
+//! | 409 | `grant-used` |
+//! | 422 | `reference` |
+//! | 503 | `identity-unavailable`, `audit`, `busy` (all retryable) |
 
 use serde::{Deserialize, Serialize};
 

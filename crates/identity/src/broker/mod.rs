@@ -12,6 +12,7 @@ pub mod core;
 pub mod folder;
 pub mod harden;
 pub mod journal;
+mod listen;
 pub mod problem;
 pub mod serve;
 pub mod single_use;

@@ -16,6 +16,7 @@ use super::core::Broker;
 use super::folder::{self, FolderError};
 use super::harden::{Layer, harden};
 use super::journal::{Journal, JournalError};
+use super::listen::{LIMITS, serve_http};
 use super::single_use::{UsedLog, UsedLogError};
 use super::trust::{Trust, TrustError};
 use super::worker_api;
@@ -125,8 +126,8 @@ pub async fn serve(
     broker.journal.record(None, Event::Started { file_counter: broker.builtin.counter() }).await?;
 
     let (stopping, _) = watch::channel(false);
-    let workers = axum::serve(listener, worker_api::router(broker.clone()))
-        .with_graceful_shutdown(stopped(stopping.subscribe()));
+    let workers =
+        serve_http(listener, worker_api::router(broker.clone()), LIMITS, stopped(stopping.subscribe()));
     let admin =
         Admin { broker: broker.clone(), folder: config.folder.clone(), layers: Arc::new(layers.clone()) };
     let admin = admin_api::router(admin).into_make_service_with_connect_info::<Peer>();
