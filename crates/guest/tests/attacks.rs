@@ -173,3 +173,11 @@ fn interpreters_of_the_machine_work_under_the_filter() {
         assert!(ended.stdout.starts_with(expected), "{program}: {}{}", ended.stdout, ended.stderr);
     }
 }
+
+#[test]
+fn the_step_cannot_end_its_guest() {
+    let Some(mut guest) = Guest::in_namespaces() else { return };
+    let ended =
+        guest.run(shell("for s in TERM INT KILL STOP CHLD SEGV HUP; do kill -$s 1; done; echo alive"), b"");
+    assert_eq!((ended.stdout.as_str(), ended.code), ("alive\n", Some(0)));
+}
