@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::class::{Capabilities, Requirements};
+use super::class::Requirements;
 use super::queue::{Entry, Queue};
 use crate::workers::link::{WorkerLink, WorkerName};
 
@@ -64,12 +64,17 @@ impl Board {
     /// the store; the ones it fits are opened.
     pub(crate) fn connect(&mut self, link: Arc<WorkerLink>, draining: bool, classes: &[String]) {
         self.disconnect_name(&link.name);
-        let offer = link.capabilities.clone();
         self.takers.insert(Arc::clone(&link.name), Taker { link, credit: 0, draining });
         self.fitting.clear();
+        self.open(classes);
+    }
+
+    /// Takes up classes that have ready steps in the store, as far as a worker takes them.
+    pub(crate) fn open(&mut self, classes: &[String]) {
         for class in classes {
-            if !self.queue.holds(class) && fits(&offer, class) {
-                self.queue.open(&Arc::from(class.as_str()));
+            let class: Arc<str> = class.as_str().into();
+            if !self.queue.holds(&class) && !self.fitting(&class).workers.is_empty() {
+                self.queue.open(&class);
             }
         }
     }
@@ -196,8 +201,4 @@ fn fitting<'a>(
             .collect();
         Fitting { workers, next: 0 }
     })
-}
-
-fn fits(offer: &Capabilities, class: &str) -> bool {
-    Requirements::of_class(class).is_some_and(|requirements| offer.meet(&requirements))
 }

@@ -55,6 +55,8 @@ pub(crate) enum ToCommitter {
     },
     /// A page of ready steps was read.
     Refilled(Refill, Result<Vec<ReadyStep>, StoreError>),
+    /// Ready steps are to be looked for in the store.
+    Rescan,
 }
 
 /// A worker that has come.
@@ -71,6 +73,8 @@ pub(crate) struct Connect {
 pub(crate) struct Committer {
     pub(crate) core: Arc<Core>,
     pub(crate) board: Board,
+    /// Whether a step became ready that is only in the store.
+    pub(crate) rescan: bool,
     backlog: VecDeque<ToCommitter>,
     backoff: Duration,
 }
@@ -92,8 +96,8 @@ pub(crate) enum Outcome {
 
 /// Commits for ever.
 pub(crate) async fn run(core: Arc<Core>, mut messages: mpsc::Receiver<ToCommitter>, window: usize) {
-    let mut committer =
-        Committer { core, board: Board::new(window), backlog: VecDeque::new(), backoff: BACKOFF.0 };
+    let (board, backlog) = (Board::new(window), VecDeque::new());
+    let mut committer = Committer { core, board, rescan: false, backlog, backoff: BACKOFF.0 };
     let mut come = Vec::new();
     loop {
         if committer.backlog.is_empty() && messages.recv_many(&mut come, BATCH_TURNS).await == 0 {
@@ -130,6 +134,9 @@ impl Committer {
         batch.add_matches(&mut self.board, self.core.clock.now());
         let outcomes = self.commit(&mut batch).await;
         self.settle(batch, outcomes);
+        if std::mem::take(&mut self.rescan) {
+            self.rescan().await;
+        }
         self.refill();
         let metrics = &self.core.metrics;
         metrics.steps_ready.set(self.board.queue().len() as u64);
@@ -157,6 +164,7 @@ impl Committer {
                 }
             }
             ToCommitter::Refilled(refill, page) => self.refilled(&refill, page),
+            ToCommitter::Rescan => self.rescan = true,
         }
     }
 
@@ -215,6 +223,24 @@ impl Committer {
             self.lose(batch, lease.attempt, None);
         }
         self.lose_cancelled(worker, &[]);
+    }
+
+    /// Reads the queue again from its start, with classes that were not known to have ready steps.
+    async fn rescan(&mut self) {
+        match self.core.store.ready_classes().await {
+            Ok(classes) => {
+                self.board.open(&classes);
+                self.board.queue().rescan();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to look for ready steps; trying again");
+                let committer = self.core.committer.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(BACKOFF.1).await;
+                    let _ = committer.send(ToCommitter::Rescan).await;
+                });
+            }
+        }
     }
 
     /// Stores the batch. A turn that the store calls invalid does not take the others with it.

@@ -276,7 +276,7 @@ impl Committer {
                     self.board.offer_again(entry);
                 }
                 // A lease of before this server's start: the step is found in the store.
-                None => self.board.queue().rescan(),
+                None => self.rescan = true,
             },
             Outcome::Refused(refusal) => tracing::debug!(%attempt, %refusal, "a lease was over already"),
             _ => {

@@ -367,12 +367,14 @@ impl FakeWorker {
     /// Takes steps and ends them for ever.
     pub async fn work(mut self, slots: u32) {
         self.ready(slots).await;
-        while self.receive().await {
-            let held: Vec<AttemptId> = self.held.keys().copied().collect();
-            for attempt in held {
+        loop {
+            for attempt in self.held.keys().copied().collect::<Vec<_>>() {
                 let (spec, _) = self.held.remove(&attempt).expect("it is held");
                 self.ready(1).await;
                 self.report(attempt, &outcome_of(&spec)).await;
+            }
+            if !self.receive().await {
+                return;
             }
         }
     }
