@@ -25,7 +25,7 @@ const NAMESPACE_LIMIT: usize = 64;
 /// # Panics
 /// The system's random source does not answer; without it nothing here is safe.
 pub fn new_secret(prefix: &str) -> String {
-    format!("{prefix}_{}", Base64UrlUnpadded::encode_string(&random::<32>()))
+    format!("{prefix}_{}", Base64UrlUnpadded::encode_string(&random_bytes::<32>()))
 }
 
 /// SHA-256 of a token's text, as the server keeps it.
@@ -115,10 +115,14 @@ fn shown(row: ApiToken) -> Option<Token> {
 
 /// A public id: 64 random bits, hex.
 pub(super) fn new_id() -> String {
-    super::model::hex(&random::<8>())
+    super::model::hex(&random_bytes::<8>())
 }
 
-fn random<const BYTES: usize>() -> [u8; BYTES] {
+/// Random bytes of the system.
+///
+/// # Panics
+/// The system's random source does not answer.
+pub fn random_bytes<const BYTES: usize>() -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).expect("the system's random source answers");
     bytes
