@@ -183,13 +183,12 @@ fn close_range(first: RawFd, last: RawFd, flags: u32) -> io::Result<()> {
     check(i32::try_from(result).unwrap_or(-1))
 }
 
-/// Blocks the signals that the spawner waits for, sets all others to their default, and returns a descriptor that
-/// tells of the blocked ones.
+/// Blocks the signals that the spawner waits for, sets all others but SIGPIPE to their default, and returns a descriptor
+/// that tells of the blocked ones.
 pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
-    for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default action needs no handler; numbers that may not be changed are refused, which is fine.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
-    }
+    default_signals();
+    // SAFETY: ignoring needs no handler. A sandbox that is gone shows as an error of the write instead.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let mut set = empty_signal_set();
     // SAFETY: `set` is initialised, the numbers are valid.
     unsafe {
@@ -204,9 +203,17 @@ pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Unblocks every signal.
-pub(crate) fn unblock_signals() -> io::Result<()> {
+/// Sets every signal to its default and unblocks it, as programs expect to be started.
+pub(crate) fn restore_signals() -> io::Result<()> {
+    default_signals();
     set_blocked(&empty_signal_set())
+}
+
+fn default_signals() {
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action needs no handler; numbers that may not be changed are refused, which is fine.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
 }
 
 fn empty_signal_set() -> libc::sigset_t {

@@ -7,7 +7,7 @@ use sandbox::conformance;
 #[test]
 fn conforms() {
     harness::run(async |backend| {
-        if let Err(failures) = conformance::check(backend).await {
+        if let Err(failures) = conformance::check(&**backend).await {
             panic!("{failures}");
         }
     });

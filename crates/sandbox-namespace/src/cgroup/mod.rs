@@ -1,26 +1,25 @@
 //! Cgroups of sandboxes: limits of memory, processes and CPU, where this process may make them.
 //!
-//! Making one is slow now and then, so a few are made ahead of need. Their names carry the owner's process id and start
-//! time, so that what a killed worker left behind is recognised and removed by the next.
+//! A cgroup is a set of counters and holds nothing of a step, so an empty one serves the next sandbox: making, removing
+//! and entering one take the kernel milliseconds now and then. Their names carry the owner's process id and start time,
+//! so that what a killed worker left behind is recognised and removed by the next.
 
 mod find;
 mod limits;
 mod names;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use protocol::frame::LayerReport;
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::process::Pid;
 
 use self::limits::{Hierarchy, settings};
 use self::names::{Owner, sweep};
 use crate::wire::Limits;
 
-/// Cgroups that are made ahead.
-const AHEAD: usize = 8;
+/// Empty cgroups that are kept for the next sandboxes.
+const MAX_SPARE: usize = 8;
 
 /// All that is needed to make cgroups; of no effect where that is not possible.
 pub(crate) struct Cgroups {
@@ -28,7 +27,7 @@ pub(crate) struct Cgroups {
     hierarchies: Vec<(Hierarchy, OwnedFd)>,
     owner: Owner,
     made: u64,
-    ahead: VecDeque<Cgroup>,
+    spare: Vec<Cgroup>,
 }
 
 /// A cgroup of one sandbox, by its name below the owner's own.
@@ -44,30 +43,27 @@ impl Cgroups {
         for (_, folder) in &hierarchies {
             sweep(folder.as_fd());
         }
-        (Self { hierarchies, owner, made: 0, ahead: VecDeque::new() }, report)
+        (Self { hierarchies, owner, made: 0, spare: Vec::new() }, report)
     }
 
-    /// Whether one more should be made while there is time.
-    pub(crate) fn wants_more(&self) -> bool {
-        !self.hierarchies.is_empty() && self.ahead.len() < AHEAD
-    }
-
-    /// Makes one ahead.
-    pub(crate) fn prepare(&mut self) -> io::Result<()> {
-        let cgroup = self.make()?;
-        self.ahead.push_back(cgroup);
-        Ok(())
-    }
-
-    /// A cgroup with these limits; `None` where there are no cgroups.
-    pub(crate) fn take(&mut self, limits: &Limits) -> io::Result<Option<Cgroup>> {
+    /// An empty cgroup without limits yet; `None` where there are no cgroups.
+    pub(crate) fn take(&mut self) -> io::Result<Option<Cgroup>> {
         if self.hierarchies.is_empty() {
             return Ok(None);
         }
-        let cgroup = match self.ahead.pop_front() {
-            Some(cgroup) => cgroup,
-            None => self.make()?,
-        };
+        match self.spare.pop() {
+            Some(cgroup) => Ok(Some(cgroup)),
+            None => self.make().map(Some),
+        }
+    }
+
+    /// Files to which a process writes `0` to enter. It may be one that could not open them itself.
+    pub(crate) fn entrances(&self, cgroup: &Cgroup) -> io::Result<Vec<OwnedFd>> {
+        self.hierarchies.iter().map(|(_, folder)| open(folder, &cgroup.name, "cgroup.procs")).collect()
+    }
+
+    /// Sets the limits of a cgroup.
+    pub(crate) fn limit(&self, cgroup: &Cgroup, limits: &Limits) -> io::Result<()> {
         for (hierarchy, folder) in &self.hierarchies {
             for setting in settings(*hierarchy, limits) {
                 let written = write(folder, &cgroup.name, setting.file, &setting.value);
@@ -76,18 +72,19 @@ impl Cgroups {
                 }
             }
         }
-        Ok(Some(cgroup))
-    }
-
-    /// Moves a process into a cgroup.
-    pub(crate) fn place(&self, cgroup: &Cgroup, pid: Pid) -> io::Result<()> {
-        for (_, folder) in &self.hierarchies {
-            write(folder, &cgroup.name, "cgroup.procs", &pid.as_raw_nonzero().to_string())?;
-        }
         Ok(())
     }
 
-    /// Removes a cgroup whose processes are gone; `false` where the kernel still holds some, so try again.
+    /// Takes a cgroup back whose processes are gone; gives it back where the kernel still holds some, so try again.
+    pub(crate) fn release(&mut self, cgroup: Cgroup) -> Result<(), Cgroup> {
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push(cgroup);
+            return Ok(());
+        }
+        if self.remove(&cgroup) { Ok(()) } else { Err(cgroup) }
+    }
+
+    /// Removes a cgroup; `false` where the kernel still holds processes in it.
     pub(crate) fn remove(&self, cgroup: &Cgroup) -> bool {
         let mut gone = true;
         for (_, folder) in &self.hierarchies {
@@ -99,9 +96,9 @@ impl Cgroups {
         gone
     }
 
-    /// Removes those that were made ahead.
+    /// Removes those that are kept.
     pub(crate) fn clear(&mut self) {
-        for cgroup in std::mem::take(&mut self.ahead) {
+        for cgroup in std::mem::take(&mut self.spare) {
             self.remove(&cgroup);
         }
     }
@@ -120,11 +117,17 @@ impl Cgroups {
     }
 }
 
-fn write(folder: &OwnedFd, cgroup: &str, file: &str, text: &str) -> io::Result<()> {
+fn open(folder: &OwnedFd, cgroup: &str, file: &str) -> io::Result<OwnedFd> {
     let path = format!("{cgroup}/{file}");
-    let file = rustix::fs::openat(folder, path.as_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, text.as_bytes()).map_err(|error| {
-        io::Error::new(io::Error::from(error).kind(), format!("failed to write {text} to {path}: {error}"))
+    Ok(rustix::fs::openat(folder, path.as_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn write(folder: &OwnedFd, cgroup: &str, file: &str, text: &str) -> io::Result<()> {
+    rustix::io::write(&open(folder, cgroup, file)?, text.as_bytes()).map_err(|error| {
+        io::Error::new(
+            io::Error::from(error).kind(),
+            format!("failed to write {text} to {cgroup}/{file}: {error}"),
+        )
     })?;
     Ok(())
 }

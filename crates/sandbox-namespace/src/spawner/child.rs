@@ -14,7 +14,6 @@ use super::landlock;
 use super::maps::IdMap;
 use super::root::{HOME, SKELETON, STAGE, WRITABLE, attach, clone_tree, tmpfs};
 use crate::sys::{self, MountAttributes};
-use crate::wire::Limits;
 
 /// Files of /proc that tell of the host or act on it; each shows up empty.
 const MASKED_FILES: [&str; 12] = [
@@ -42,17 +41,31 @@ const MIN_INODES: u64 = 4096;
 
 /// What a sandbox is made with.
 pub(super) struct Blueprint<'a> {
-    /// Becomes readable when the id maps are written; ends without a byte if the spawner is gone.
-    pub(super) go: OwnedFd,
+    /// Carries one byte when the id maps are written, then the [`Order`]; ends early if the spawner is gone.
+    pub(super) orders: OwnedFd,
+    /// Files to which a process writes `0` to enter the sandbox's cgroup.
+    pub(super) entrances: Vec<OwnedFd>,
     /// The guest's program, sealed.
     pub(super) guest: BorrowedFd<'a>,
     pub(super) stdin: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
-    pub(super) limits: Limits,
     pub(super) map: IdMap,
     pub(super) landlock: bool,
-    pub(super) cgroup: bool,
+}
+
+/// What a blank learns when it becomes a sandbox.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    pub(super) disk_bytes: u64,
+}
+
+impl Order {
+    const BYTES: usize = size_of::<u64>();
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.disk_bytes.to_le_bytes()
+    }
 }
 
 /// A step of the set-up that failed.
@@ -94,11 +107,15 @@ pub(super) fn become_guest(blueprint: Blueprint<'_>) -> ! {
 enum Never {}
 
 fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
-    await_go(&blueprint.go).doing("start")?;
+    // Everything that does not depend on the template comes first: a blank waits with it done.
+    for entrance in &blueprint.entrances {
+        rustix::io::write(entrance, b"0").doing("enter the cgroup")?;
+    }
+    read_order::<1>(&blueprint.orders).doing("start")?;
     become_root_inside(blueprint.map).doing("change to the sandbox's user")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing("ask to die with the spawner")?;
-    if blueprint.cgroup {
+    if !blueprint.entrances.is_empty() {
         sys::unshare_cgroup().doing("leave the host's cgroups")?;
     }
     rustix::system::sethostname(b"sandbox").doing("set the host name")?;
@@ -107,13 +124,16 @@ fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
         .doing("mount the skeleton")?;
     rustix::process::chdir(STAGE).doing("enter the skeleton")?;
     mount_proc()?;
-    mount_writable(&blueprint)?;
     mount_terminals(blueprint.map)?;
+    limit().doing("set limits")?;
+    rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
+
+    let order = read_order(&blueprint.orders).doing("wait for a template")?;
+    let order = Order { disk_bytes: u64::from_le_bytes(order) };
+    mount_writable(order, blueprint.map)?;
     rustix::process::pivot_root(".", ".").doing("change the root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).doing("detach the old root")?;
     rustix::process::chdir("/").doing("enter the new root")?;
-    limit().doing("set limits")?;
-    rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
     if blueprint.landlock {
         landlock::restrict().doing("restrict file access by Landlock")?;
     }
@@ -121,16 +141,20 @@ fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
     rustix::stdio::dup2_stdout(&blueprint.stdout).doing("open the channel")?;
     rustix::stdio::dup2_stderr(&blueprint.stderr).doing("open the channel")?;
     sys::close_on_exec_from(3).doing("close descriptors")?;
-    sys::unblock_signals().doing("unblock signals")?;
+    sys::restore_signals().doing("restore signals")?;
     Err(sys::execute(blueprint.guest, c"guest")).doing("start the guest")
 }
 
-fn await_go(go: &OwnedFd) -> io::Result<()> {
-    let mut byte = [0];
-    match rustix::io::retry_on_intr(|| rustix::io::read(go, &mut byte))? {
-        1 => Ok(()),
-        _ => Err(io::Error::other("the spawner is gone")),
+fn read_order<const N: usize>(orders: &OwnedFd) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        match rustix::io::retry_on_intr(|| rustix::io::read(orders, &mut bytes[filled..]))? {
+            0 => return Err(io::Error::other("the spawner is gone")),
+            more => filled += more,
+        }
     }
+    Ok(bytes)
 }
 
 fn become_root_inside(map: IdMap) -> io::Result<()> {
@@ -169,13 +193,13 @@ fn mount_proc() -> Result<(), Failure> {
 }
 
 /// One tmpfs for all places where the step may write, so that one limit holds for all of them together.
-fn mount_writable(blueprint: &Blueprint<'_>) -> Result<(), Failure> {
-    let size = blueprint.limits.disk_bytes;
+fn mount_writable(order: Order, map: IdMap) -> Result<(), Failure> {
+    let size = order.disk_bytes;
     let inodes = (size >> 20).saturating_mul(INODES_PER_MIB).max(MIN_INODES);
     let options = [("size", size.to_string()), ("nr_inodes", inodes.to_string())];
     let options: Vec<(&str, &str)> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
     attach(&tmpfs(&options).doing("make a tmpfs")?, Path::new(WRITABLE)).doing("mount a tmpfs")?;
-    let step = blueprint.map.step();
+    let step = map.step();
     for (name, place, mode) in [
         ("workspace", "workspace", 0o755),
         ("home", HOME, 0o700),

@@ -2,9 +2,11 @@
 //!
 //! It dies with the worker: its socket ends, and the kernel signals it. Every sandbox dies with it.
 
+mod blank;
 mod child;
 mod landlock;
 mod maps;
+mod prepare;
 mod root;
 mod serve;
 mod start;

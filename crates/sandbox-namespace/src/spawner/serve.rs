@@ -1,42 +1,56 @@
 //! The spawner's own life: set up once, then make and destroy sandboxes as told until the worker is gone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, Mode, SealFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::child::{Blueprint, become_guest};
+use super::blank::{Blank, Press, kill};
 use super::maps::Mapping;
-use super::{landlock, root};
+use super::prepare::{Prepared, close_all_but, prepare};
 use crate::cgroup::{Cgroup, Cgroups};
 use crate::layers;
-use crate::sys::{self, Side};
+use crate::sys;
 use crate::wire::{self, Limits, Reply, Request};
 
+/// Blanks that are kept ready.
+const BLANKS: usize = 4;
 /// How long removing a cgroup that the kernel still holds is put off.
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+/// No waiting: there is work to do ahead of need.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 struct Spawner {
     socket: OwnedFd,
     signals: OwnedFd,
     worker: Option<Pid>,
-    guest: OwnedFd,
+    press: Press,
     mapping: Mapping,
     cgroups: Cgroups,
-    landlock: bool,
+    blanks: VecDeque<Blank>,
+    /// A blank died of itself: make none ahead until one has served, so that a broken machine is not kept busy.
+    blanks_fail: bool,
+    /// All first processes that have not been reaped.
+    processes: HashMap<Pid, Process>,
     sandboxes: HashMap<u64, Sandbox>,
-    numbers: HashMap<Pid, u64>,
+    unremoved: Vec<Cgroup>,
     made: u64,
+}
+
+/// The first process of a blank or a sandbox.
+struct Process {
+    cgroup: Option<Cgroup>,
+    /// `None` for a blank.
+    sandbox: Option<u64>,
 }
 
 struct Sandbox {
     pidfd: OwnedFd,
-    cgroup: Option<Cgroup>,
     dead: bool,
+    /// The worker's side waits for its end.
     discard: bool,
 }
 
@@ -44,74 +58,71 @@ struct Sandbox {
 pub(super) fn run(socket: OwnedFd, guest: &[u8], paths: &[PathBuf]) -> ! {
     // A panic must not unwind into the worker's code, of which this process is a copy.
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let worker = rustix::process::getppid();
-        match Spawner::set_up(socket, guest, paths, worker) {
-            Some(mut spawner) => {
-                spawner.serve();
-                spawner.end();
-            }
-            None => sys::exit(1),
+        if let Some(mut spawner) = Spawner::set_up(socket, guest, paths) {
+            spawner.serve();
+            spawner.end();
         }
     }));
     sys::exit(if ended.is_ok() { 0 } else { 101 })
 }
 
 impl Spawner {
-    fn set_up(socket: OwnedFd, guest: &[u8], paths: &[PathBuf], worker: Option<Pid>) -> Option<Self> {
-        let socket = take_descriptor(socket).ok()?;
-        let own_ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let prepared = prepare(guest, paths, own_ids);
-        let (signals, guest, mapping, cgroups, cgroup_report) = match prepared {
+    fn set_up(socket: OwnedFd, guest: &[u8], paths: &[PathBuf]) -> Option<Self> {
+        let worker = rustix::process::getppid();
+        close_all_but(&socket).ok()?;
+        let Prepared { signals, press, mapping, cgroups, layers } = match prepare(guest, paths) {
             Ok(prepared) => prepared,
-            Err((reason, error)) => {
-                let message = Reply::Unavailable {
-                    reason: format!("{reason}: {error}"),
-                    remedy: layers::remedy(&error),
-                };
+            Err(failed) => {
+                let reason = format!("failed to {}: {}", failed.doing, failed.error);
+                let message = Reply::Unavailable { reason, remedy: layers::remedy(&failed.error) };
                 let _ = wire::send(socket.as_fd(), &message, &[]);
                 return None;
             }
         };
-        let landlock = landlock::is_available();
-        let ready = Reply::Ready { layers: layers::made(landlock, cgroup_report) };
-        wire::send(socket.as_fd(), &ready, &[]).ok()?;
+        wire::send(socket.as_fd(), &Reply::Ready { layers }, &[]).ok()?;
         Some(Self {
             socket,
             signals,
             worker,
-            guest,
+            press,
             mapping,
             cgroups,
-            landlock,
+            blanks: VecDeque::new(),
+            blanks_fail: false,
+            processes: HashMap::new(),
             sandboxes: HashMap::new(),
-            numbers: HashMap::new(),
+            unremoved: Vec::new(),
             made: 0,
         })
     }
 
+    /// Returns when the worker is gone.
     fn serve(&mut self) {
-        let mut unremoved: Vec<Cgroup> = Vec::new();
         loop {
-            let idle_work = self.cgroups.wants_more();
-            let retry = (!unremoved.is_empty()).then_some(RETRY);
-            let timeout = if idle_work { Some(Timespec { tv_sec: 0, tv_nsec: 0 }) } else { retry };
+            let make_ahead = self.blanks.len() < BLANKS && !self.blanks_fail;
+            let timeout =
+                if make_ahead { Some(AT_ONCE) } else { (!self.unremoved.is_empty()).then_some(RETRY) };
             let mut events =
                 [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
             let ready = poll(&mut events, timeout.as_ref()).unwrap_or(0);
-            let (asked, signalled) = (!events[0].revents().is_empty(), !events[1].revents().is_empty());
+            let [asked, signalled] = events.map(|event| !event.revents().is_empty());
             if asked && !self.answer() {
                 return;
             }
-            if signalled && self.drain_signals() && self.worker_is_gone() {
-                return;
+            if signalled {
+                if self.drain_signals() && self.worker_is_gone() {
+                    return;
+                }
+                self.reap();
             }
-            if signalled || asked {
-                self.reap(&mut unremoved);
+            if ready == 0 {
+                self.unremoved.retain(|cgroup| !self.cgroups.remove(cgroup));
             }
-            unremoved.retain(|cgroup| !self.cgroups.remove(cgroup));
-            if ready == 0 && idle_work && self.cgroups.prepare().is_err() {
-                // Said when a sandbox needs one; until then there is nothing to be done.
-                std::thread::yield_now();
+            if ready == 0 && make_ahead {
+                match self.make_blank() {
+                    Ok(blank) => self.blanks.push_back(blank),
+                    Err(_) => self.blanks_fail = true,
+                }
             }
         }
     }
@@ -123,20 +134,17 @@ impl Spawner {
                 Ok(()) => true,
                 Err(error) => self.reply(&Reply::Failed { id, message: error.to_string() }),
             },
-            Ok(Some((Request::Discard { id }, _))) => {
-                let known = self.sandboxes.get_mut(&id).map(|sandbox| {
-                    sandbox.discard = true;
+            Ok(Some((Request::Discard { id }, _))) => match self.sandboxes.get_mut(&id) {
+                Some(sandbox) if !sandbox.dead => {
                     kill(&sandbox.pidfd);
-                    sandbox.dead
-                });
-                match known {
-                    Some(false) => true,
-                    Some(true) | None => {
-                        self.sandboxes.remove(&id);
-                        self.reply(&Reply::Discarded { id })
-                    }
+                    sandbox.discard = true;
+                    true
                 }
-            }
+                Some(_) | None => {
+                    self.sandboxes.remove(&id);
+                    self.reply(&Reply::Discarded { id })
+                }
+            },
             Ok(None) => false,
             Err(error) => error.kind() == io::ErrorKind::Interrupted,
         }
@@ -147,69 +155,70 @@ impl Spawner {
     }
 
     fn create(&mut self, id: u64, limits: Limits) -> io::Result<()> {
-        self.made += 1;
-        let map = self.mapping.of_sandbox(self.made);
-        let cgroup = self.cgroups.take(&limits)?;
-        let (its_stdin, stdin) = pipe()?;
-        let (stdout, its_stdout) = pipe()?;
-        let (stderr, its_stderr) = pipe()?;
-        let (go, say_go) = pipe()?;
-        let (pid, pidfd) = match sys::clone_into_namespaces() {
-            Err(error) => {
-                self.forget(cgroup);
-                return Err(error);
+        let blank = loop {
+            let (blank, was_ready) = match self.blanks.pop_front() {
+                Some(blank) => (blank, true),
+                None => (self.make_blank()?, false),
+            };
+            let process =
+                self.processes.get_mut(&blank.pid).expect("a blank's process is listed until it is reaped");
+            let limited =
+                process.cgroup.as_ref().map_or(Ok(()), |cgroup| self.cgroups.limit(cgroup, &limits));
+            match limited.and_then(|()| blank.order(&limits)) {
+                Ok(()) => {
+                    process.sandbox = Some(id);
+                    self.blanks_fail = false;
+                    break blank;
+                }
+                // It died of itself; another may live.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && was_ready => {
+                    self.blanks_fail = true
+                }
+                Err(error) => {
+                    blank.kill();
+                    return Err(error);
+                }
             }
-            Ok(Side::Child) => {
-                drop(say_go);
-                become_guest(Blueprint {
-                    go,
-                    guest: self.guest.as_fd(),
-                    stdin: its_stdin,
-                    stdout: its_stdout,
-                    stderr: its_stderr,
-                    limits,
-                    map,
-                    landlock: self.landlock,
-                    cgroup: cgroup.is_some(),
-                })
-            }
-            Ok(Side::Parent(made)) => made,
         };
-        let placed = cgroup.as_ref().map_or(Ok(()), |cgroup| self.cgroups.place(cgroup, pid));
-        let released =
-            placed.and_then(|()| map.write(pid)).and_then(|()| Ok(rustix::io::write(&say_go, &[1])?));
-        let descriptors = [pidfd.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let told =
-            released.and_then(|_| wire::send(self.socket.as_fd(), &Reply::Created { id }, &descriptors));
+        let told = wire::send(self.socket.as_fd(), &Reply::Created { id }, &blank.descriptors());
         if told.is_err() {
-            kill(&pidfd);
+            blank.kill();
         }
-        // Reaped as any other; where it could not be told of, it is discarded already.
-        let sandbox = Sandbox { pidfd, cgroup, dead: false, discard: told.is_err() };
-        self.sandboxes.insert(id, sandbox);
-        self.numbers.insert(pid, id);
+        self.sandboxes.insert(id, Sandbox { pidfd: blank.pidfd, dead: false, discard: false });
         told
     }
 
-    fn forget(&self, cgroup: Option<Cgroup>) {
-        if let Some(cgroup) = cgroup {
-            self.cgroups.remove(&cgroup);
+    fn make_blank(&mut self) -> io::Result<Blank> {
+        self.made += 1;
+        let cgroup = self.cgroups.take()?;
+        let made = self.press.make(self.mapping.of_sandbox(self.made), &self.cgroups, cgroup.as_ref());
+        match made {
+            Ok(blank) => {
+                self.processes.insert(blank.pid, Process { cgroup, sandbox: None });
+                Ok(blank)
+            }
+            Err(error) => {
+                self.unremoved.extend(cgroup);
+                Err(error)
+            }
         }
     }
 
-    /// Reaps what has died. A sandbox whose first process is gone has no other: the kernel has seen to that.
-    fn reap(&mut self, unremoved: &mut Vec<Cgroup>) {
+    /// Reaps what has died. Where the first process of a pid namespace is gone there is no other: the kernel saw to it.
+    fn reap(&mut self) {
         while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let Some(id) = self.numbers.remove(&pid) else { continue };
+            let Some(Process { cgroup, sandbox }) = self.processes.remove(&pid) else { continue };
+            if let Some(Err(held)) = cgroup.map(|cgroup| self.cgroups.release(cgroup)) {
+                self.unremoved.push(held);
+            }
+            let Some(id) = sandbox else {
+                self.blanks.retain(|blank| blank.pid != pid);
+                self.blanks_fail = true;
+                continue;
+            };
             let Some(sandbox) = self.sandboxes.get_mut(&id) else { continue };
             sandbox.dead = true;
-            let discard = sandbox.discard;
-            if let Some(cgroup) = sandbox.cgroup.take()
-                && !self.cgroups.remove(&cgroup)
-            {
-                unremoved.push(cgroup);
-            }
-            if discard {
+            if sandbox.discard {
                 self.sandboxes.remove(&id);
                 self.reply(&Reply::Discarded { id });
             }
@@ -237,17 +246,12 @@ impl Spawner {
 
     /// Kills and removes everything.
     fn end(&mut self) {
-        for sandbox in self.sandboxes.values().filter(|sandbox| !sandbox.dead) {
-            kill(&sandbox.pidfd);
-        }
-        let mut unremoved = Vec::new();
-        while !self.numbers.is_empty() {
+        self.blanks.iter().for_each(Blank::kill);
+        self.sandboxes.values().filter(|sandbox| !sandbox.dead).for_each(|sandbox| kill(&sandbox.pidfd));
+        while !self.processes.is_empty() {
             match rustix::process::wait(WaitOptions::empty()) {
                 Ok(Some((pid, _))) => {
-                    let id = self.numbers.remove(&pid);
-                    unremoved.extend(
-                        id.and_then(|id| self.sandboxes.remove(&id)).and_then(|sandbox| sandbox.cgroup),
-                    );
+                    self.unremoved.extend(self.processes.remove(&pid).and_then(|process| process.cgroup));
                 }
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => break,
@@ -255,80 +259,6 @@ impl Spawner {
         }
         self.cgroups.clear();
         // What the kernel still holds is swept by the next worker's spawner.
-        unremoved.retain(|cgroup| !self.cgroups.remove(cgroup));
+        self.unremoved.retain(|cgroup| !self.cgroups.remove(cgroup));
     }
-}
-
-type Prepared = (OwnedFd, OwnedFd, Mapping, Cgroups, protocol::frame::LayerReport);
-
-/// Everything that is done once; what failed is named for the operator.
-fn prepare(
-    guest: &[u8],
-    paths: &[PathBuf],
-    own_ids: (u32, u32),
-) -> Result<Prepared, (&'static str, io::Error)> {
-    let during = |what| move |error| (what, error);
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
-        .map_err(|error| ("failed to ask to die with the worker", error.into()))?;
-    let _ = rustix::process::setsid();
-    let _ = rustix::thread::set_name(c"sagewai-spawner");
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    let signals = sys::signal_descriptor().map_err(during("failed to receive signals"))?;
-    let guest = sealed(guest).map_err(during("failed to seal the guest"))?;
-    // Before the host's file system is out of reach.
-    let (cgroups, report) = Cgroups::find();
-    let is_host_root = own_ids.0 == 0 && sys::unshare(false).is_ok();
-    if !is_host_root {
-        sys::unshare(true).map_err(during("failed to make a user namespace"))?;
-        map_self(own_ids).map_err(during("failed to map the worker's user"))?;
-    }
-    let mapping = Mapping::of_this_process(is_host_root);
-    root::build(paths).map_err(during("failed to build the root of sandboxes"))?;
-    Ok((signals, guest, mapping, cgroups, report))
-}
-
-/// Maps the own ids to root in the own, new user namespace.
-fn map_self(own_ids: (u32, u32)) -> io::Result<()> {
-    std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {} 1", own_ids.0))?;
-    std::fs::write("/proc/self/gid_map", format!("0 {} 1", own_ids.1))
-}
-
-/// The socket as descriptor 3, and nothing else of the worker's open.
-fn take_descriptor(socket: OwnedFd) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-    let null =
-        rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    drop(null);
-    sys::close_all_but(socket.as_raw_fd())?;
-    Ok(socket)
-}
-
-/// The guest in memory that nobody can change any more, whatever descriptor they get hold of.
-fn sealed(program: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels since 6.3 want to be told that it is a program.
-    let file = rustix::fs::memfd_create("guest", flags | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create("guest", flags))?;
-    let mut rest = program;
-    while !rest.is_empty() {
-        let written = rustix::io::write(&file, rest)?;
-        rest = &rest[written..];
-    }
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
-    Ok(file)
-}
-
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-fn kill(pidfd: impl AsFd) {
-    let pidfd: BorrowedFd<'_> = pidfd.as_fd();
-    // It may be dead already.
-    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
 }

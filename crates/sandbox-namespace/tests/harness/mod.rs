@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 
 use sandbox::Backend;
 use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerOptions};
@@ -15,7 +16,7 @@ pub(crate) fn options() -> SpawnerOptions {
 }
 
 /// Runs `test` with a sandbox backend; says so and passes where this machine has no namespaces for this user.
-pub(crate) fn run(test: impl AsyncFnOnce(&dyn Backend)) {
+pub(crate) fn run(test: impl AsyncFnOnce(&Arc<dyn Backend>)) {
     let spawner = match Spawner::start(&options()) {
         Ok(spawner) => spawner,
         Err(error) => return eprintln!("skipped, no namespaces here: {error}"),
@@ -23,11 +24,13 @@ pub(crate) fn run(test: impl AsyncFnOnce(&dyn Backend)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let backend = NamespaceBackend::new(spawner).expect("the spawner's socket can be watched");
-        test(&*backend).await;
+        let backend: Arc<dyn Backend> = backend;
+        test(&backend).await;
     });
 }
 
 /// Runs the test of that name in a process of user `nobody`, if this one is root's.
+#[allow(dead_code, reason = "each test file has its own copy of this module")]
 pub(crate) fn again_as_ordinary_user(test: &str) {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: this user is an ordinary one already");
