@@ -66,9 +66,17 @@ pub(crate) fn time_out_run(turn: &mut Turn<'_>, milliseconds: i64) -> Next {
     Next::Wait
 }
 
-/// Ends the run with an error. What is open is stopped; `first` and what was stopped is what a retry begins with.
+/// Ends the run with an error. A retry begins with `first`, with what is open and is stopped now, and with what has failed but was
+/// not told yet; a result that has come but was not taken yet is kept for it.
 pub(crate) fn end(turn: &mut Turn<'_>, first: Vec<Todo>, error: RunError) {
-    let mut again: BTreeSet<FrameId> = first.iter().map(Todo::frame).collect();
+    let is_kept = |todo: &Todo| match todo {
+        Todo::Begin(_) | Todo::Finish(..) => true,
+        Todo::Due(timer) => matches!(timer.purpose, Purpose::Wait | Purpose::Retry),
+        Todo::Fault(..) => false,
+    };
+    let again: BTreeSet<FrameId> = first.iter().map(Todo::frame).collect();
+    turn.state.agenda.retain(|todo| is_kept(todo) && !again.contains(&todo.frame()));
+    let kept: BTreeSet<FrameId> = turn.state.agenda.iter().map(Todo::frame).collect();
     for todo in &first {
         if let Todo::Begin(frame) = todo
             && *frame != State::ROOT
@@ -76,22 +84,23 @@ pub(crate) fn end(turn: &mut Turn<'_>, first: Vec<Todo>, error: RunError) {
             turn.state.frame_mut(*frame).work = Work::New;
         }
     }
-    let mut todos = first;
+    turn.state.agenda.extend(first);
     for id in turn.state.frames.keys().copied().collect::<Vec<_>>() {
-        let todo = match &turn.state.frame(id).work {
-            Work::Step(_) | Work::Child(_) | Work::Wait => Todo::Begin(id),
-            Work::Try(state) if state.is_delayed() => Todo::Due(Timer { frame: id, purpose: Purpose::Retry }),
-            _ => continue,
-        };
-        if matches!(todo, Todo::Begin(_)) {
-            turn.note(id, TaskPhase::Cancelled, None);
-            turn.state.frame_mut(id).work = Work::New;
+        if kept.contains(&id) {
+            continue;
         }
-        again.insert(id);
-        todos.push(todo);
+        match &turn.state.frame(id).work {
+            Work::Step(_) | Work::Child(_) | Work::Wait => {
+                turn.note(id, TaskPhase::Cancelled, None);
+                turn.state.frame_mut(id).work = Work::New;
+                turn.state.agenda.push_back(Todo::Begin(id));
+            }
+            Work::Try(state) if state.is_delayed() => {
+                turn.state.agenda.push_back(Todo::Due(Timer { frame: id, purpose: Purpose::Retry }));
+            }
+            _ => {}
+        }
     }
-    turn.state.agenda.retain(|todo| !matches!(todo, Todo::Due(_)) && !again.contains(&todo.frame()));
-    turn.state.agenda.extend(todos);
     stop_everything(turn);
     turn.state.phase = Phase::Faulted;
     turn.actions.push(Action::Finish(RunOutcome::Faulted { error }));

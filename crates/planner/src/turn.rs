@@ -138,7 +138,9 @@ impl<'a> Turn<'a> {
                 "a run may have {MAX_OPEN_STEPS} steps open at once; fork into fewer branches"
             )));
         }
-        self.state.given.steps += 1;
+        let number = self.state.given.steps.checked_add(1);
+        self.state.given.steps =
+            number.ok_or_else(|| error::limit(format!("a run may have {} steps", u32::MAX)))?;
         let step = StepId(self.state.given.steps);
         match frame {
             Some(frame) => drop(self.state.steps.insert(step, frame)),
@@ -150,7 +152,8 @@ impl<'a> Turn<'a> {
 
     /// Sets a timer of a frame, `milliseconds` from now.
     pub(crate) fn set_timer(&mut self, frame: FrameId, purpose: Purpose, milliseconds: i64) {
-        self.state.given.timers += 1;
+        // Whatever had this number four thousand million timers ago is over.
+        self.state.given.timers = self.state.given.timers.wrapping_add(1);
         let id = TimerId(self.state.given.timers);
         self.state.timers.insert(id, Timer { frame, purpose });
         self.actions

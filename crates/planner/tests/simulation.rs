@@ -19,7 +19,7 @@ use support::{Twins, completed, error, failed, parse};
 /// Seeds of one test.
 const SEEDS: u64 = 250;
 /// Seeds of events in any order.
-const CHAOTIC_SEEDS: u64 = 100;
+const CHAOTIC_SEEDS: u64 = 60;
 /// Events of trouble of one seed; after them all goes well until the run ends.
 const TROUBLES: usize = 60;
 /// Events after which a run that has not ended never will.

@@ -1,4 +1,4 @@
-//! Nothing new may start. What ends meanwhile is kept on the agenda.
+//! Nothing new may start. What ends meanwhile is kept on the agenda; steps that run go on, and so do limits of time.
 
 use super::expect;
 use crate::event::Event;

@@ -61,13 +61,13 @@ fn it_agrees_with_a_full_validator() {
         (state >> 33) % bound
     };
     let mut matching = 0;
-    for _ in 0..4_000 {
+    for _ in 0..1_500 {
         let (schema, value) = (random_schema(&mut below, 0), random_value(&mut below, 0));
         let theirs = jsonschema::is_valid(&schema, &value);
         assert_eq!(verdict(&schema, &value).is_ok(), theirs, "schema {schema} value {value}");
         matching += u32::from(theirs);
     }
-    assert!((500..3_500).contains(&matching), "{matching} of 4000 match: the test tells little");
+    assert!((200..1_300).contains(&matching), "{matching} of 1500 match: the test tells little");
 }
 
 fn random_value(below: &mut impl FnMut(u64) -> u64, depth: u32) -> Value {

@@ -105,7 +105,9 @@ fn begin_child(
         Some(template) => turn.value(id, template, &own, Sees::DEFINITION)?,
         None => own.clone(),
     };
-    turn.state.given.children += 1;
+    let number = turn.state.given.children.checked_add(1);
+    turn.state.given.children =
+        number.ok_or_else(|| error::limit(format!("a run may have {} child runs", u32::MAX)))?;
     let child = ChildId(turn.state.given.children);
     turn.actions.push(Action::StartChild {
         child,

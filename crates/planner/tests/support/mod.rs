@@ -182,6 +182,9 @@ fn step_error(text: &str) -> Result<StepError, String> {
     Ok(error(status, words.next().unwrap_or("runtime"), words.next().unwrap_or("Failed")))
 }
 
+/// Actions of one answer that a story tells in full.
+const MAX_TOLD: usize = 40;
+
 /// What the planner answered, as lines of a scenario.
 pub(crate) fn tell(answer: &Result<Vec<Action>, Rejected>, now: Timestamp) -> String {
     let mut lines = String::new();
@@ -190,8 +193,15 @@ pub(crate) fn tell(answer: &Result<Vec<Action>, Rejected>, now: Timestamp) -> St
             let _ = writeln!(lines, "rejected: {rejected}");
         }
         Ok(actions) => {
-            for action in actions {
-                let _ = writeln!(lines, "{}", tell_action(action, now));
+            let told: Vec<String> = actions.iter().map(|action| tell_action(action, now)).collect();
+            if told.len() > MAX_TOLD {
+                let (first, last) = (&told[..3], &told[told.len() - 3..]);
+                let left_out = told.len() - 6;
+                let _ = writeln!(lines, "{}\n… {left_out} more\n{}", first.join("\n"), last.join("\n"));
+            } else {
+                for line in told {
+                    let _ = writeln!(lines, "{line}");
+                }
             }
         }
     }
