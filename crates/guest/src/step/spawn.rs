@@ -18,6 +18,9 @@ use crate::sys::{self, Fork, Resource, Vector};
 
 /// First descriptor that the step does not get.
 const FIRST_CLOSED: i32 = 3;
+/// A core dump would hold the step's secrets. 1 is the one limit that also stops dumps into a program of the host's (as
+/// core_pattern may say), for which the kernel does not look at 0.
+const NO_CORE_BYTES: u64 = 1;
 /// Files of the step are readable for all, as in any session.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 
@@ -153,8 +156,7 @@ fn take_streams(standard: &Standard, terminal: bool) -> io::Result<()> {
 }
 
 fn limit(limits: StepLimits) -> io::Result<()> {
-    // A core dump would hold the step's secrets.
-    sys::limit(Resource::Core, 0)?;
+    sys::limit(Resource::Core, NO_CORE_BYTES)?;
     for (resource, value) in [
         (Resource::AddressSpace, limits.memory_bytes),
         (Resource::Processes, u64::from(limits.processes)),
