@@ -1,0 +1,456 @@
+//! `sagewai identity`: Sealed Identities, at the broker of this machine, over its private socket.
+
+mod audit;
+mod policy;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use identity::admin::wire::{IdentityDetail, IdentitySummary, Party, Status};
+use identity::admin::{Client, ClientError};
+use identity::builtin::Expect;
+use identity::policy::Policy;
+use identity::reference::{IdentityName, KeyName, ViewName};
+
+use crate::cli::Globals;
+use crate::config::{Broker, BrokerFlags, Layers};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Output, Table, Tone};
+use crate::process::small_runtime;
+use crate::{files, secret_input};
+
+/// Arguments of `sagewai identity`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sagewai identity set acme-prod DATABASE_URL --allow-namespace acme    asks for the value\n  \
+    pass show db | sagewai identity set acme-prod DATABASE_URL --stdin\n  \
+    sagewai identity view acme-prod reporting DATABASE_URL REGION\n  \
+    sagewai identity audit --verify\n\n\
+    A document then says `identity: acme-prod/reporting`. Values are never given on the command line."
+)]
+pub(crate) struct Arguments {
+    /// The broker's folder; the setting broker.data if absent.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    broker_data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Set a value: asked for without echo, or of standard input or a file
+    #[command(
+        after_help = "Examples:\n  sagewai identity set acme-prod API_TOKEN --allow-namespace acme\n  \
+        sagewai identity set acme-prod REGION --plain --stdin <<< eu-west-1"
+    )]
+    Set {
+        #[command(flatten)]
+        key: KeyArguments,
+        /// A plain setting: it is not redacted in output.
+        #[arg(long)]
+        plain: bool,
+        /// For a new identity: the namespace whose workflows may use it; nobody may if absent.
+        #[arg(long, value_name = "NAMESPACE")]
+        allow_namespace: Option<String>,
+    },
+    /// Replace a value that is there; steps get the new one at their next start
+    #[command(after_help = "Examples:\n  sagewai identity rotate acme-prod API_TOKEN --stdin < new-token")]
+    Rotate {
+        #[command(flatten)]
+        key: KeyArguments,
+    },
+    /// List the identities
+    List,
+    /// Show an identity: names, versions, views, policy; never a value
+    Show {
+        /// Name of the identity.
+        name: String,
+    },
+    /// Remove an identity with all its values, or one key or view of it
+    #[command(
+        after_help = "Examples:\n  sagewai identity remove acme-prod\n  sagewai identity remove acme-prod --key API_TOKEN\n  \
+        sagewai identity remove acme-prod --view reporting"
+    )]
+    Remove {
+        /// Name of the identity.
+        name: String,
+        /// Only this key.
+        #[arg(long, conflicts_with = "view")]
+        key: Option<String>,
+        /// Only this view.
+        #[arg(long)]
+        view: Option<String>,
+    },
+    /// Make a view: the keys that a step gets with NAME/VIEW
+    #[command(after_help = "Examples:\n  sagewai identity view acme-prod reporting DATABASE_URL REGION")]
+    View {
+        /// Name of the identity.
+        name: String,
+        /// Name of the view.
+        view: String,
+        /// Keys in it.
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Refuse an identity from the next grant on
+    #[command(after_help = "Examples:\n  sagewai identity revoke acme-prod --reason 'token in a public log'")]
+    Revoke {
+        /// Name of the identity.
+        name: String,
+        /// Why, for the audit trail; no secret.
+        #[arg(long)]
+        reason: String,
+    },
+    /// End a revocation
+    Restore {
+        /// Name of the identity.
+        name: String,
+    },
+    /// Show or set who may use an identity
+    Policy(policy::Arguments),
+    /// Read the audit trail, or verify it
+    Audit(audit::Arguments),
+    /// The workers that may ask this broker
+    Worker {
+        #[command(subcommand)]
+        command: PartyCommand,
+    },
+    /// The servers whose grants this broker trusts
+    Server {
+        #[command(subcommand)]
+        command: PartyCommand,
+    },
+    /// Encrypt the values with a new data key
+    RotateDataKey,
+    /// Show the broker's public key and what it does about its own memory
+    Status,
+}
+
+#[derive(Debug, Args)]
+struct KeyArguments {
+    /// Name of the identity.
+    name: String,
+    /// Name of the key: the environment variable that the step gets.
+    key: String,
+    /// Read the value from standard input, as it is.
+    #[arg(long, conflicts_with = "file")]
+    stdin: bool,
+    /// Read the value from a file, as it is.
+    #[arg(long)]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum PartyCommand {
+    /// Accept a public key under a name
+    #[command(
+        alias = "enrol",
+        after_help = "Examples:\n  sagewai identity worker trust build-7 @worker.pub\n  \
+        sagewai identity server trust sagewai @/var/lib/sagewai/server/grant.pub"
+    )]
+    Trust {
+        /// Its name.
+        name: String,
+        /// Its public key, or @FILE.
+        key: String,
+    },
+    /// List them
+    List,
+    /// Accept it no longer
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+pub(super) fn run(arguments: Arguments, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
+    let layers = Layers::read(globals.config.as_deref())?;
+    let flags = BrokerFlags { data: arguments.broker_data, ..BrokerFlags::default() };
+    let settings = Broker::resolve(&layers, &flags)?;
+    let client = Client::in_folder(&settings.data);
+    small_runtime()?.block_on(run_command(&client, arguments.command, output))?;
+    Ok(Exit::Ok)
+}
+
+async fn run_command(client: &Client, command: Command, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Set { key, plain, allow_namespace } => {
+            set(client, &key, !plain, Expect::Any, allow_namespace.as_deref(), output).await
+        }
+        Command::Rotate { key } => rotate(client, &key, output).await,
+        Command::List => list(client, output).await,
+        Command::Show { name } => show(client, &name, output).await,
+        Command::Remove { name, key, view } => remove(client, &name, key, view, output).await,
+        Command::View { name, view, keys } => {
+            let keys: Vec<KeyName> = keys.iter().map(|key| parse("key", key)).collect::<Result<_, _>>()?;
+            client
+                .set_view(&parse("identity", &name)?, &parse::<ViewName>("view", &view)?, &keys)
+                .await
+                .map_err(failed)?;
+            output.remark(&format!("a document uses it as `identity: {name}/{view}`"));
+            Ok(())
+        }
+        Command::Revoke { name, reason } => {
+            let answer = client.revoke(&parse("identity", &name)?, &reason).await.map_err(failed)?;
+            output.answer(&answer, || {
+                let mut text = format!("{name} is refused from now on\n");
+                for holder in &answer.holders {
+                    text.push_str(&format!(
+                        "still held by run {} step {}: sagewai runs cancel {}\n",
+                        holder.run, holder.step, holder.run
+                    ));
+                }
+                text
+            });
+            Ok(())
+        }
+        Command::Restore { name } => {
+            client.restore(&parse("identity", &name)?).await.map_err(failed)?;
+            output.remark(&format!("{name} may be used again, as its policy says"));
+            Ok(())
+        }
+        Command::Policy(arguments) => policy::run(client, &arguments, output).await,
+        Command::Audit(arguments) => audit::run(client, &arguments, output).await,
+        Command::Worker { command } => worker(client, command, output).await,
+        Command::Server { command } => server(client, command, output).await,
+        Command::RotateDataKey => {
+            client.rotate_data_key(None).await.map_err(failed)?;
+            output.remark("all values are encrypted with a new data key");
+            Ok(())
+        }
+        Command::Status => status(client, output).await,
+    }
+}
+
+async fn set(
+    client: &Client,
+    arguments: &KeyArguments,
+    secret: bool,
+    expect: Expect,
+    allow_namespace: Option<&str>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let name: IdentityName = parse("identity", &arguments.name)?;
+    let key: KeyName = parse("key", &arguments.key)?;
+    let known = client.identities().await.map_err(failed)?.into_iter().any(|identity| identity.name == name);
+    let value = secret_input::value(key.as_str(), arguments.stdin, arguments.file.as_deref())?;
+    if !known {
+        let policy = allow_namespace.map_or_else(Policy::default, Policy::for_namespace);
+        client.create(&name, &policy).await.map_err(failed)?;
+        if allow_namespace.is_none() {
+            output.remark(&format!(
+                "nobody may use {name} yet: sagewai identity policy {name} --allow-namespace NAMESPACE"
+            ));
+        }
+    } else if allow_namespace.is_some() {
+        output.remark(&format!("{name} is there, and its policy stays: sagewai identity policy {name}"));
+    }
+    let answer = client.set(&name, &key, secret, expect, &value).await.map_err(failed)?;
+    output.answer(&answer, || format!("{name} {key} version {}\n", answer.version));
+    for advice in &answer.advice {
+        output.remark(&format!("warning: the value of {key} {}", advice.sentence()));
+    }
+    Ok(())
+}
+
+/// A rotation keeps what the key is: a secret, or a plain setting.
+async fn rotate(client: &Client, arguments: &KeyArguments, output: &Output) -> Result<(), Failure> {
+    let detail = client.identity(&parse("identity", &arguments.name)?).await.map_err(failed)?;
+    let known = detail.description.keys.iter().find(|known| known.name.as_str() == arguments.key);
+    let Some(known) = known else {
+        return Err(Failure::new(Exit::NotFound, format!("{} has no key {}", arguments.name, arguments.key))
+            .hint(format!("sagewai identity show {} lists the keys", arguments.name)));
+    };
+    set(client, arguments, known.secret, Expect::Existing, None, output).await
+}
+
+async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
+    let identities: Vec<IdentitySummary> = client.identities().await.map_err(failed)?;
+    output.answer(&identities, || {
+        let mut table = Table::new(&["IDENTITY", "KEYS", "VIEWS", "STATE"]);
+        for identity in &identities {
+            let views: Vec<&str> = identity.views.iter().map(ViewName::as_str).collect();
+            let (state, tone) =
+                if identity.revoked { ("revoked", Tone::Bad) } else { ("in use", Tone::Good) };
+            table.row([
+                (identity.name.to_string(), None),
+                (identity.keys.to_string(), None),
+                (if views.is_empty() { "-".to_owned() } else { views.join(",") }, None),
+                (state.to_owned(), Some(tone)),
+            ]);
+        }
+        if table.is_empty() {
+            "no identities; make one: sagewai identity set NAME KEY\n".to_owned()
+        } else {
+            table.render(output.paint)
+        }
+    });
+    Ok(())
+}
+
+async fn show(client: &Client, name: &str, output: &Output) -> Result<(), Failure> {
+    let detail: IdentityDetail = client.identity(&parse("identity", name)?).await.map_err(failed)?;
+    output.answer(&detail, || detail_text(&detail, output));
+    Ok(())
+}
+
+fn detail_text(detail: &IdentityDetail, output: &Output) -> String {
+    let mut text = format!("identity {}\n", detail.description.name);
+    if let Some(revocation) = &detail.revoked {
+        text.push_str(&format!(
+            "revoked  {} ({})\n",
+            time(revocation.since_ms),
+            crate::output::safe_line(&revocation.reason)
+        ));
+    }
+    for holder in &detail.holders {
+        text.push_str(&format!(
+            "held by  run {} step {} attempt {}\n",
+            holder.run, holder.step, holder.attempt
+        ));
+    }
+    // The number is what a log shows in the place of a value: [REDACTED:n].
+    let mut keys = Table::new(&["KEY", "KIND", "VERSION", "SET", "IN VIEWS"]);
+    for key in &detail.description.keys {
+        let views = detail.description.views.iter().filter(|view| view.keys.contains(&key.name));
+        let views: Vec<&str> = views.map(|view| view.name.as_str()).collect();
+        keys.plain([
+            key.name.to_string(),
+            if key.secret { "secret" } else { "plain" }.to_owned(),
+            key.version.to_string(),
+            key.updated_ms.map_or_else(|| "-".to_owned(), time),
+            if views.is_empty() { "-".to_owned() } else { views.join(",") },
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&keys.render(output.paint));
+    text.push_str(&format!("\n{}", policy::text(&detail.policy, output)));
+    text
+}
+
+async fn remove(
+    client: &Client,
+    name: &str,
+    key: Option<String>,
+    view: Option<String>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let name: IdentityName = parse("identity", name)?;
+    let what = match (key, view) {
+        (Some(key), _) => {
+            client.remove_key(&name, &parse("key", &key)?).await.map_err(failed)?;
+            format!("{name} {key}")
+        }
+        (None, Some(view)) => {
+            client.remove_view(&name, &parse("view", &view)?).await.map_err(failed)?;
+            format!("{name}/{view}")
+        }
+        (None, None) => {
+            client.remove(&name).await.map_err(failed)?;
+            name.to_string()
+        }
+    };
+    output.remark(&format!("{what} is removed"));
+    Ok(())
+}
+
+async fn worker(client: &Client, command: PartyCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        PartyCommand::Trust { name, key } => {
+            client.enrol_worker(&name, files::text_or_file(&key)?.trim()).await.map_err(failed)?;
+            output.remark(&format!("worker {name} may ask this broker"));
+        }
+        PartyCommand::Remove { name } => {
+            client.remove_worker(&name).await.map_err(failed)?;
+            output.remark(&format!("worker {name} may not ask this broker any more"));
+        }
+        PartyCommand::List => parties(&client.workers().await.map_err(failed)?, output),
+    }
+    Ok(())
+}
+
+async fn server(client: &Client, command: PartyCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        PartyCommand::Trust { name, key } => {
+            client.trust_server(&name, files::text_or_file(&key)?.trim()).await.map_err(failed)?;
+            output.remark(&format!("grants of server {name} are trusted"));
+        }
+        PartyCommand::Remove { name } => {
+            client.remove_server(&name).await.map_err(failed)?;
+            output.remark(&format!("grants of server {name} are not trusted any more"));
+        }
+        PartyCommand::List => parties(&client.servers().await.map_err(failed)?, output),
+    }
+    Ok(())
+}
+
+fn parties(parties: &[Party], output: &Output) {
+    output.answer(&parties, || {
+        let mut table = Table::new(&["NAME", "PUBLIC KEY", "SINCE"]);
+        for party in parties {
+            table.plain([party.name.clone(), party.key.clone(), time(party.since_ms)]);
+        }
+        if table.is_empty() { "none\n".to_owned() } else { table.render(output.paint) }
+    });
+}
+
+async fn status(client: &Client, output: &Output) -> Result<(), Failure> {
+    let status: Status = client.status().await.map_err(failed)?;
+    output.answer(&status, || {
+        let mut text = format!("public key  {}\n", status.broker_key);
+        for recipient in &status.recipients {
+            text.push_str(&format!("unlocked by {recipient}\n"));
+        }
+        let mut table = Table::new(&["LAYER", "STATE", "DETAIL"]);
+        for layer in &status.layers {
+            let (state, tone) =
+                if layer.enforced { ("enforced", Tone::Good) } else { ("absent", Tone::Warn) };
+            table.row([
+                (layer.name.clone(), None),
+                (state.to_owned(), Some(tone)),
+                (layer.detail.clone(), None),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render(output.paint));
+        text
+    });
+    Ok(())
+}
+
+fn time(milliseconds: i64) -> String {
+    control::api::model::Time(protocol::id::Timestamp(milliseconds)).to_string()
+}
+
+/// A name from the command line.
+fn parse<T: std::str::FromStr<Err: std::error::Error>>(what: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error: T::Err| {
+        Failure::usage(format!("`{text}` is no name of a {what}"))
+            .because(&error)
+            .hint("sagewai identity --help has examples")
+    })
+}
+
+/// The broker refused, or cannot be asked.
+fn failed(error: ClientError) -> Failure {
+    match &error {
+        ClientError::Connect { .. } | ClientError::Timeout => {
+            Failure::new(Exit::Unreachable, "cannot reach the broker")
+                .because(&error)
+                .hint("start one with `sagewai dev`, or name the folder of another with --broker-data")
+        }
+        ClientError::Refused(problem) => {
+            let (exit, hint) = match problem.status {
+                404 => (Exit::NotFound, "sagewai identity list shows the identities"),
+                409 => (Exit::Conflict, "sagewai identity show NAME shows what is there"),
+                400 | 413 | 422 => (Exit::Invalid, "sagewai identity --help has examples"),
+                _ => (Exit::Refused, "the broker's log and audit trail have more"),
+            };
+            Failure::new(exit, problem.detail.clone()).hint(hint)
+        }
+        ClientError::Protocol(_) => Failure::failed("failed to talk to the broker")
+            .because(&error)
+            .hint("compare the versions of broker and CLI"),
+    }
+}

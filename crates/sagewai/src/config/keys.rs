@@ -1,0 +1,100 @@
+//! Every setting by name: the one list behind the file's check, the environment and `sagewai config show`.
+
+/// A setting.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Part and name, as in the file: `[server] listen` is `server.listen`.
+    pub(crate) name: &'static str,
+    /// What it is.
+    pub(crate) help: &'static str,
+}
+
+impl Key {
+    /// The environment variable that sets it, such as `SAGEWAI_SERVER_LISTEN`. Those of the client have short names.
+    pub(crate) fn variable(&self) -> String {
+        let name = self.name.strip_prefix("client.").unwrap_or(self.name);
+        format!("SAGEWAI_{}", name.replace(['.', '-'], "_").to_uppercase())
+    }
+}
+
+const fn key(name: &'static str, help: &'static str) -> Key {
+    Key { name, help }
+}
+
+/// Every setting, by part.
+pub(crate) const KEYS: &[Key] = &[
+    key("client.server", "URL of the server that commands talk to"),
+    key("client.token-file", "file with the API token"),
+    key("server.listen", "address of the REST API and of the workers' gRPC"),
+    key("server.data", "folder of the database, the blobs and the grant key"),
+    key("server.name", "name of this server in grants"),
+    key("server.lease", "seconds a silent worker keeps its steps"),
+    key("server.heartbeat", "seconds between a worker's heartbeats"),
+    key("server.log", "log filter"),
+    key("broker.listen", "address of the workers' API of the broker"),
+    key("broker.data", "folder of the builtin identities, the audit trail and the admin socket"),
+    key("broker.log", "log filter"),
+    key("worker.server", "URL of the server"),
+    key("worker.broker", "URL of the broker; empty means no step with an identity"),
+    key("worker.broker-key", "the broker's public key, or a file with it"),
+    key("worker.data", "folder of the worker's credential and key"),
+    key("worker.name", "name of the worker, unique at the server"),
+    key("worker.join-token-file", "file with the join token, for the first start"),
+    key("worker.labels", "labels that steps may require, key=value"),
+    key("worker.slots", "steps at once"),
+    key("worker.step-timeout", "seconds a step may take, if its document says nothing"),
+    key("worker.allow-bare", "whether `run` tasks are allowed in mode 0, as the worker's user"),
+    key("worker.agents", "folder of the manifests of CLI agents"),
+    key("worker.allow-private", "private destinations that steps may name, host:port or network"),
+    key("worker.sandbox-path", "host folders that sandboxes see read-only beside the system's"),
+    key("worker.layers", "isolation layers that must hold; a missing one refuses steps"),
+    key("worker.warm", "sandboxes kept warm at most"),
+    key("worker.log", "log filter"),
+    key("dev.data", "folder of everything that dev keeps"),
+    key("dev.listen", "address of dev's server"),
+    key("dev.broker-listen", "address of dev's broker"),
+    key("dev.log", "log filter of dev's processes"),
+];
+
+/// The part and the name that are nearest to a name that is no setting.
+pub(super) fn nearest(wanted: &str) -> Option<&'static str> {
+    let (distance, name) = KEYS.iter().map(|key| (distance(wanted, key.name), key.name)).min()?;
+    (distance <= wanted.len().max(3) / 3).then_some(name)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_suggested_and_a_far_one_is_not() {
+        assert_eq!(nearest("server.lisen"), Some("server.listen"));
+        assert_eq!(nearest("worker.lables"), Some("worker.labels"));
+        assert_eq!(nearest("colour"), None);
+    }
+
+    #[test]
+    fn variables_follow_the_names() {
+        let variable = |name: &str| KEYS.iter().find(|key| key.name == name).map(Key::variable);
+        assert_eq!(variable("client.token-file").as_deref(), Some("SAGEWAI_TOKEN_FILE"));
+        assert_eq!(variable("worker.allow-bare").as_deref(), Some("SAGEWAI_WORKER_ALLOW_BARE"));
+        let all: std::collections::BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+        assert_eq!(all.len(), KEYS.len());
+    }
+}

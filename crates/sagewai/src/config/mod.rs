@@ -1,0 +1,13 @@
+//! Configuration: defaults in code, a TOML file, the environment, flags; later wins. A typed struct per part.
+
+mod keys;
+mod layers;
+mod parts;
+mod values;
+
+pub(crate) use keys::KEYS;
+pub(crate) use layers::Layers;
+pub(crate) use parts::{
+    Broker, BrokerFlags, Client, Dev, DevFlags, Server, ServerFlags, Worker, WorkerFlags, default_data_folder,
+};
+pub(crate) use values::List;
