@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::scope::as_text;
 
-/// Replaces each `{name}` by the value of that key of `input`, percent-encoded.
+/// Replaces each `{name}` or `{name.inner}` by that value of `input`, percent-encoded.
 ///
 /// # Errors
 /// A sentence, when the input has no such key or its value is no text, number or boolean.
@@ -18,7 +18,7 @@ pub(crate) fn expand(template: &str, input: &Value) -> Result<String, String> {
             break;
         };
         uri.push_str(before);
-        match input.get(name) {
+        match name.split('.').try_fold(input, |value, key| value.get(key)) {
             Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => {
                 encode(&as_text(value), &mut uri);
             }
@@ -77,11 +77,12 @@ mod tests {
 
     #[test]
     fn names_are_replaced_by_encoded_values() {
-        let input = json!({"id": 7, "name": "a b/ü", "deep": {}});
+        let input = json!({"id": 7, "name": "a b/ü", "deep": {"er": true}});
         assert_eq!(
             expand("https://x/pets/{id}?q={name}", &input).unwrap(),
             "https://x/pets/7?q=a%20b%2F%C3%BC"
         );
+        assert_eq!(expand("https://x/{deep.er}", &input).unwrap(), "https://x/true");
         assert_eq!(expand("https://x/", &input).unwrap(), "https://x/");
         assert!(expand("https://x/{missing}", &input).unwrap_err().contains("missing"));
         assert!(expand("https://x/{deep}", &input).is_err());

@@ -30,12 +30,12 @@ pub(crate) fn begin(turn: &mut Turn<'_>, id: FrameId, task: &Task, run: &Run) ->
                     "`script.source` cannot be read yet; put the text of the script in `script.code`",
                 ));
             };
-            let language = match script.language.as_str() {
-                "javascript" => "js",
+            let language = match script.language.to_ascii_lowercase() {
+                language if language == "javascript" => "js".to_owned(),
                 language => language,
             };
             StepWork::Script {
-                language: language.to_owned(),
+                language,
                 code: turn.text(id, code)?,
                 process: process(turn, id, run, &script.stdin, &script.arguments, &script.environment)?,
             }
