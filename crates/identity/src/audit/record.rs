@@ -37,6 +37,11 @@ pub enum Event {
         /// Counter of the builtin file.
         file_counter: u64,
     },
+    /// The broker was told to stop and finished what was begun.
+    Stopped {
+        /// Counter of the builtin file.
+        file_counter: u64,
+    },
     /// A grant was presented by an enrolled worker and was decided.
     Open {
         /// `sealed` or `refused`.

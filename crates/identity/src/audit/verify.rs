@@ -101,7 +101,7 @@ pub fn last_file_counter(folder: &Path) -> u64 {
     let Ok(file) = File::open(folder.join("audit.jsonl")) else { return 0 };
     let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
     let counters = lines.filter_map(|bytes| match serde_json::from_slice::<Line>(&bytes).ok()?.event {
-        Event::Started { file_counter } => Some(file_counter),
+        Event::Started { file_counter } | Event::Stopped { file_counter } => Some(file_counter),
         _ => None,
     });
     counters.max().unwrap_or(0)

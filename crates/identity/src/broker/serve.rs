@@ -146,6 +146,10 @@ pub async fn serve(
         let _ = serving.await;
     }
     let _ = std::fs::remove_file(&admin_socket);
+    let stopped = Event::Stopped { file_counter: broker.builtin.counter() };
+    if let Err(error) = broker.journal.record(None, stopped).await {
+        tracing::error!(%error, "the stop could not be recorded");
+    }
     // The last holder of the broker: its journal writes what waits and signs the trail's end.
     drop(broker);
     tracing::info!("the broker stopped");

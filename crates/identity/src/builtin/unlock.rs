@@ -2,6 +2,7 @@
 //! operator's key is an age identity in a private file, in a systemd credential, or in a file that a passphrase protects
 //! (age scrypt, as `age -p` writes it). It is never taken from the value of an environment variable.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -110,14 +111,17 @@ impl Unlock {
             }
             Unlock::Credential { name } => {
                 // The variable names a folder that systemd made for this unit; the secret is in the file.
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
-                let folder = folder.ok_or_else(|| UnlockError::NoCredentials(name.clone()))?;
-                let path = PathBuf::from(folder).join(name);
-                let bytes = Zeroizing::new(std::fs::read(&path).map_err(DiskError::io("read", &path))?);
-                key_of_bytes(&bytes, &path.display().to_string(), None)
+                credential(std::env::var_os("CREDENTIALS_DIRECTORY"), name)
             }
         }
     }
+}
+
+fn credential(folder: Option<OsString>, name: &str) -> Result<OperatorKey, UnlockError> {
+    let folder = folder.ok_or_else(|| UnlockError::NoCredentials(name.into()))?;
+    let path = PathBuf::from(folder).join(name);
+    let bytes = Zeroizing::new(std::fs::read(&path).map_err(DiskError::io("read", &path))?);
+    key_of_bytes(&bytes, &path.display().to_string(), None)
 }
 
 fn key_of_bytes(
@@ -238,6 +242,17 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let unlock = Unlock::KeyFile { path, passphrase: None };
         assert!(matches!(unlock.operator_key(), Err(UnlockError::Disk(DiskError::Permissions { .. }))));
+    }
+
+    #[test]
+    fn a_systemd_credential_holds_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (secret, public) = generate_identity();
+        std::fs::write(folder.path().join("sagewai"), format!("# a comment\n{}\n", secret.as_str())).unwrap();
+        let passed = || Some(folder.path().as_os_str().to_owned());
+        assert_eq!(credential(passed(), "sagewai").ok().unwrap().recipient(), public);
+        assert!(matches!(credential(passed(), "other"), Err(UnlockError::Disk(_))));
+        assert!(matches!(credential(None, "sagewai"), Err(UnlockError::NoCredentials(_))));
     }
 
     /// The wrapped key is an ordinary age file: `age` opens ours and we open its.
