@@ -9,6 +9,8 @@ use protocol::frame::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+/// Bytes read at a time.
+const READ_BYTES: usize = 8 * 1024;
 /// Bytes that `yes` has ready ahead of its credit.
 const YES_AHEAD_BYTES: usize = MAX_DATA_BYTES;
 
@@ -25,7 +27,7 @@ pub(super) async fn serve(mut channel: DuplexStream) {
     let hello = FromGuest::Hello { version: FRAME_VERSION, public_key: [7; 32], layers: layers() };
     guest.say(&hello);
     let mut decoder = Decoder::new();
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; READ_BYTES];
     loop {
         if channel.write_all(&std::mem::take(&mut guest.said)).await.is_err() {
             return;

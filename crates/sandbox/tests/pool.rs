@@ -1,0 +1,131 @@
+//! The warm pool over the fake: each sandbox is handed out once, the dead are replaced, nothing is left.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sandbox::fake::FakeBackend;
+use sandbox::pool::{Pool, PoolConfig};
+use sandbox::{SandboxError, Template};
+
+/// Claims of the racing test.
+const CLAIMS: usize = 100_000;
+/// Tasks that claim at once.
+const CLAIMANTS: usize = 50;
+
+fn config() -> PoolConfig {
+    PoolConfig { min_warm: 4, max_warm: 16, ..PoolConfig::default() }
+}
+
+/// Waits until `holds`; the test's own limit of time ends a wait for ever.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_thousand_racing_claims_with_crashes_get_different_sandboxes() {
+    let backend = FakeBackend::new();
+    let pool = Pool::new(Arc::clone(&backend) as _, config());
+    pool.prepare(&Template::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let crashing = tokio::spawn({
+        let (backend, stop) = (Arc::clone(&backend), Arc::clone(&stop));
+        async move {
+            while !stop.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                backend.crash_all();
+            }
+        }
+    });
+    let claimants: Vec<_> = (0..CLAIMANTS)
+        .map(|_| {
+            let pool = Arc::clone(&pool);
+            tokio::spawn(async move {
+                let mut seen = Vec::with_capacity(CLAIMS / CLAIMANTS);
+                while seen.len() < CLAIMS / CLAIMANTS {
+                    // A crash may hit a sandbox that is being made on the spot.
+                    if let Ok(session) = pool.claim(&Template::default()).await {
+                        seen.push(session.id().clone());
+                    }
+                }
+                seen
+            })
+        })
+        .collect();
+    let mut seen = HashSet::new();
+    for claimant in claimants {
+        for id in claimant.await.expect("no panic") {
+            assert!(seen.insert(id.clone()), "{id} was handed out twice");
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    crashing.await.expect("no panic");
+    assert_eq!(seen.len(), CLAIMS);
+    let metrics = pool.metrics();
+    assert!(metrics.warm_claims > 0, "{metrics:?}");
+    pool.shutdown().await;
+    until("all are gone", || backend.alive() == 0).await;
+}
+
+#[tokio::test]
+async fn fills_ahead_and_hands_out_warm() {
+    let backend = FakeBackend::new();
+    let pool = Pool::new(Arc::clone(&backend) as _, config());
+    pool.prepare(&Template::default());
+    until("four wait", || pool.metrics().idle == 4).await;
+    let session = pool.claim(&Template::default()).await.expect("a warm one");
+    assert!(session.warm());
+    let other = Template { image: Some("debian:12".to_owned()), ..Template::default() };
+    assert!(!pool.claim(&other).await.expect("a cold one").warm());
+    let metrics = pool.metrics();
+    assert_eq!((metrics.warm_claims, metrics.cold_claims), (1, 1));
+}
+
+#[tokio::test]
+async fn a_warm_sandbox_that_dies_is_noticed_and_replaced() {
+    let backend = FakeBackend::new();
+    let pool = Pool::new(Arc::clone(&backend) as _, config());
+    pool.prepare(&Template::default());
+    until("four wait", || pool.metrics().idle == 4).await;
+    backend.crash_all();
+    until("the dead are counted", || pool.metrics().died == 4).await;
+    until("four wait again", || pool.metrics().idle == 4).await;
+    assert!(pool.claim(&Template::default()).await.expect("a living one").warm());
+}
+
+#[tokio::test]
+async fn old_sandboxes_are_replaced() {
+    let backend = FakeBackend::new();
+    let pool =
+        Pool::new(Arc::clone(&backend) as _, PoolConfig { max_age: Duration::from_millis(50), ..config() });
+    pool.prepare(&Template::default());
+    until("some expire", || pool.metrics().expired >= 4).await;
+    until("others wait", || pool.metrics().idle > 0).await;
+}
+
+#[tokio::test]
+async fn shutting_down_drains_and_refuses() {
+    let backend = FakeBackend::new();
+    let pool = Pool::new(Arc::clone(&backend) as _, config());
+    pool.prepare(&Template::default());
+    until("four wait", || pool.metrics().idle == 4).await;
+    pool.shutdown().await;
+    assert_eq!(backend.alive(), 0);
+    let refused = pool.claim(&Template::default()).await.err();
+    assert!(matches!(refused, Some(SandboxError::ShutDown)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn layers_that_are_required_and_absent_refuse_every_claim() {
+    let required = vec![protocol::frame::Layer::Seccomp];
+    let pool = Pool::new(FakeBackend::new(), PoolConfig { required, ..config() });
+    let refused = pool.claim(&Template::default()).await.err();
+    assert!(matches!(refused, Some(SandboxError::LayersAbsent(_))), "{refused:?}");
+    assert_eq!(pool.metrics().failed_claims, 1);
+}
