@@ -233,8 +233,13 @@ pub struct FakeWorker {
 impl FakeWorker {
     /// Opens the stream of an enrolled worker and takes the welcome.
     pub async fn connect(control: &Control, name: &str, hello: Hello) -> Self {
+        Self::try_connect(control, name, hello).await.expect("the hello is accepted")
+    }
+
+    /// As [`FakeWorker::connect`], but the server may refuse.
+    pub async fn try_connect(control: &Control, name: &str, hello: Hello) -> Result<Self, String> {
         let worker = stored_worker(name);
-        let stream = WorkerStream::open(control, &worker, hello).await.expect("the hello is accepted");
+        let stream = WorkerStream::open(control, &worker, hello).await?;
         let mut worker = FakeWorker {
             name: name.to_owned(),
             stream,
@@ -245,28 +250,58 @@ impl FakeWorker {
             drained: false,
             beats: 0,
         };
-        worker.receive().await;
-        worker
+        match worker.receive().await {
+            true => Ok(worker),
+            false => Err("the server has closed the stream".to_owned()),
+        }
     }
 
     /// Opens the stream again, as after a cut, with the leases it holds.
     pub async fn reconnect(self, control: &Control) -> Self {
+        self.try_reconnect(control).await.expect("the hello is accepted")
+    }
+
+    /// As [`FakeWorker::reconnect`], but the server may refuse.
+    pub async fn try_reconnect(self, control: &Control) -> Result<Self, String> {
         let mut hello = plain_hello();
         hello.held = self.held.keys().map(|attempt| (*attempt).into()).collect();
         let FakeWorker { name, held, stream, .. } = self;
         drop(stream);
-        let mut worker = FakeWorker::connect(control, &name, hello).await;
+        let mut worker = FakeWorker::try_connect(control, &name, hello).await?;
         for (attempt, spec) in held {
             if !worker.lost.contains(&attempt) {
                 worker.held.insert(attempt, spec);
             }
         }
-        worker
+        Ok(worker)
     }
 
     /// Sends a message.
     pub async fn say(&mut self, kind: worker_message::Kind) {
-        self.stream.send(WorkerMessage { kind: Some(kind) }).await.expect("the server takes the message");
+        self.try_say(kind).await.expect("the server takes the message");
+    }
+
+    /// Sends a message that may get lost.
+    pub async fn try_say(&mut self, kind: worker_message::Kind) -> Result<(), String> {
+        self.stream.send(WorkerMessage { kind: Some(kind) }).await
+    }
+
+    /// As [`FakeWorker::ready`], but the message may get lost.
+    pub async fn try_ready(&mut self, credit: u32) -> Result<(), String> {
+        self.try_say(worker_message::Kind::Ready(Ready { credit })).await
+    }
+
+    /// As [`FakeWorker::beat`], but the message may get lost.
+    pub async fn try_beat(&mut self) -> Result<(), String> {
+        self.beats += 1;
+        self.try_say(worker_message::Kind::Heartbeat(Heartbeat { running: 0, beat: self.beats })).await
+    }
+
+    /// As [`FakeWorker::report`], but the message may get lost.
+    pub async fn try_report(&mut self, attempt: AttemptId, outcome: &StepOutcome) -> Result<(), String> {
+        let outcome = serde_json::to_vec(outcome).expect("an outcome is JSON");
+        let report = Report { attempt: Some(attempt.into()), kind: Some(report::Kind::Outcome(outcome)) };
+        self.try_say(worker_message::Kind::Reports(Reports { reports: vec![report] })).await
     }
 
     /// Takes `credit` more steps.
