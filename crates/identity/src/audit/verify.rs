@@ -278,6 +278,9 @@ mod tests {
         let lines: Vec<_> = rewritten.iter().map(String::as_str).collect();
         assert_eq!(check(&lines, &kept), Err(AuditFault::CheckpointHash { seq: 4 }));
         assert_eq!(check(&lines[..4], &kept), Err(AuditFault::CheckpointHash { seq: 4 }));
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let without_kept = verify(text.as_bytes(), &key().public_key(), &[]);
+        assert_eq!(without_kept, Err(AuditFault::CheckpointHash { seq: 4 }));
         let forged = Checkpoint::sign(4, "x", &SigningKey::from_seed(&[2; 32]));
         assert_eq!(check(&lines, &forged), Err(AuditFault::CheckpointSignature { seq: 4 }));
     }
