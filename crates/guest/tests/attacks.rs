@@ -73,12 +73,33 @@ fn a_program_with_set_user_id_gives_nothing() {
     assert_eq!((results["Uid"], results["CapEff"]), ("1000 1000 1000 1000", "0000000000000000"));
 }
 
+/// Where the bounding set stays, root's programs would have its capabilities again.
+#[test]
+fn a_step_of_roots_has_no_capability_even_if_the_bounding_set_stays() {
+    let Some(mut guest) = Guest::half_privileged() else { return };
+    let ended = guest.run(probe(&["status"]), b"");
+    let results = results(&ended.stdout);
+    assert_eq!(results["Uid"], "0 0 0 0");
+    assert_ne!(results["CapBnd"], "0000000000000000");
+    for name in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+        assert_eq!(results[name], "0000000000000000", "{name}");
+    }
+}
+
 /// The guest and the step share a user here, which is the worse case: nothing but the guest's own care protects it.
 #[test]
 fn the_guest_cannot_be_read_or_reached_by_the_step() {
-    let Some(mut guest) = Guest::in_namespaces() else { return };
+    let Some(guest) = Guest::in_namespaces() else { return };
+    attack_guest(guest, 1);
+    // Without the capabilities that a guest in namespaces has over its step, it is its being undumpable alone.
+    let Some(guest) = Guest::unprivileged() else { return };
+    let pid = guest.child.id();
+    attack_guest(guest, pid);
+}
+
+fn attack_guest(mut guest: Guest, pid: u32) {
     assert!(guest.layers.iter().any(|layer| layer.layer == Layer::StepUser && !layer.enforced));
-    let ended = guest.run(probe(&["guest", "1"]), b"");
+    let ended = guest.run(probe(&["guest", &pid.to_string()]), b"");
     let results = results(&ended.stdout);
     assert!(results.len() > 20, "{}{}", ended.stdout, ended.stderr);
     for (name, result) in &results {

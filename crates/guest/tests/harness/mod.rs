@@ -9,6 +9,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use protocol::frame::codec::{Decoder, encode};
 use protocol::frame::{FailureKind, FromGuest, LayerReport, StartStep, StepLimits, Stream, ToGuest};
 
+/// A user without rights.
+const NOBODY: u32 = 65534;
+
 /// A guest under test. Dropping it closes the channel, which ends it and all that it started.
 pub(crate) struct Guest {
     pub(crate) child: Child,
@@ -62,6 +65,38 @@ impl Guest {
     /// A guest in a process of its own, without namespaces.
     pub(crate) fn plain() -> Self {
         Guest::with(Command::new(env!("CARGO_BIN_EXE_guest")))
+    }
+
+    /// A guest as a normal user: without capabilities, and its step shares its user. `None` where the tests' own user
+    /// cannot start it so.
+    pub(crate) fn unprivileged() -> Option<Self> {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guest"));
+        if rustix::process::getuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY).arg("--workspace").arg("/");
+            let possible = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+            if possible.is_err() {
+                eprintln!("skipped: a normal user may not run {}", env!("CARGO_BIN_EXE_guest"));
+                return None;
+            }
+            command = Command::new(env!("CARGO_BIN_EXE_guest"));
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Some(Guest::with(command))
+    }
+
+    /// A guest as root that may neither change its user nor empty its bounding set, as in a container that drops some
+    /// capabilities. `None` where that cannot be made.
+    pub(crate) fn half_privileged() -> Option<Self> {
+        let flags = ["--bounding-set", "-setpcap,-setuid,-setgid", "--inh-caps", "-all"];
+        let possible = Command::new("setpriv").args(flags).arg("true").stderr(Stdio::null()).status();
+        if !rustix::process::getuid().is_root() || !possible.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: `setpriv {}` is not possible here", flags.join(" "));
+            return None;
+        }
+        let mut command = Command::new("setpriv");
+        command.args(flags).arg(env!("CARGO_BIN_EXE_guest"));
+        Some(Guest::with(command))
     }
 
     /// A guest as process 1 of namespaces of its own, or `None` where they may not be made.
