@@ -137,18 +137,18 @@ pub(crate) fn as_text(value: &Value) -> String {
 
 /// Refuses a value that would be too large to keep.
 pub(crate) fn check_size(value: &Value, what: &str) -> Result<(), StepError> {
-    let mut left = MAX_VALUE_BYTES;
-    if fits(value, &mut left) {
-        return Ok(());
-    }
-    Err(error::limit(format!(
+    if fits(value, &mut { MAX_VALUE_BYTES }) { Ok(()) } else { Err(too_large(what)) }
+}
+
+pub(crate) fn too_large(what: &str) -> StepError {
+    error::limit(format!(
         "{what} has more than {} MiB of JSON; keep large data in artifacts and pass their names",
         MAX_VALUE_BYTES >> 20
-    )))
+    ))
 }
 
 /// Takes about the value's bytes of JSON off `left`; false when there are not enough.
-fn fits(value: &Value, left: &mut usize) -> bool {
+pub(crate) fn fits(value: &Value, left: &mut usize) -> bool {
     let own = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 4,
         Value::String(text) => text.len() + 2,

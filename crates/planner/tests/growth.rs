@@ -167,6 +167,23 @@ fn a_value_that_is_too_large_faults_its_run() {
     assert!(error.detail.contains("MiB"), "{error:?}");
 }
 
+#[test]
+fn branches_may_not_be_too_large_together() {
+    let document = "
+document: { dsl: '1.0.3', namespace: test, name: wide, version: '1.0.0' }
+do:
+  - wide: { fork: { branches: [ { a: { call: noop, with: {} } }, { b: { call: noop, with: {} } }, { c: { call: noop, with: {} } } ] } }
+";
+    let mut run = Run::new(info(), parse(document));
+    run.apply(&Event::Started { input: json!({}), at: START }).expect("a start");
+    let large = Value::String("x".repeat(limits::MAX_VALUE_BYTES * 2 / 3));
+    run.apply(&completed(1, large.clone(), START)).expect("a step's end");
+    let actions = run.apply(&completed(3, large, START)).expect("a step's end");
+    let Some(Action::Finish(RunOutcome::Faulted { error })) = actions.last() else { panic!("{actions:?}") };
+    assert!(error.detail.contains("together"), "{error:?}");
+    assert!(actions.contains(&Action::CancelStep { step: protocol::id::StepId(2) }));
+}
+
 /// `cargo test -p planner --release --test growth -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement, not a test"]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use workflow::{Fork, TaskKind};
 
+use crate::limits::{MAX_FORK_BRANCHES, MAX_VALUE_BYTES};
 use crate::path::{Hop, Path};
+use crate::scope::{fits, too_large};
 use crate::state::{FrameId, Work};
 use crate::turn::{Next, Turn};
 use crate::value::Shared;
@@ -18,19 +20,22 @@ pub(crate) struct ForkState {
     outputs: Vec<Option<Shared>>,
     /// Branches that still run.
     open: usize,
+    /// Bytes of JSON that the outputs to come may have, so that together they are one value that may be.
+    bytes_left: usize,
 }
 
 /// Begins all branches with the task's input.
 pub(crate) fn begin(turn: &mut Turn<'_>, id: FrameId, task: &Fork) -> Result<Next, StepError> {
     let branches = task.branches.len();
-    if branches > crate::limits::MAX_FORK_BRANCHES {
+    if branches > MAX_FORK_BRANCHES {
         return Err(error::limit(format!(
             "a fork may have {} branches, this one has {branches}",
-            crate::limits::MAX_FORK_BRANCHES
+            MAX_FORK_BRANCHES
         )));
     }
     let frame = turn.state.frame_mut(id);
-    frame.work = Work::Fork(ForkState { outputs: vec![None; branches], open: branches });
+    frame.work =
+        Work::Fork(ForkState { outputs: vec![None; branches], open: branches, bytes_left: MAX_VALUE_BYTES });
     let (path, input) = (frame.path.clone(), frame.input.clone());
     if branches == 0 {
         return Ok(Next::Finish { frame: id, output: Value::Array(Vec::new()).into(), then: None });
@@ -50,6 +55,9 @@ pub(crate) fn branch_left(turn: &mut Turn<'_>, id: FrameId, branch: &Path, outpu
         return Next::Finish { frame: id, output, then: None };
     }
     let Work::Fork(state) = &mut turn.state.frame_mut(id).work else { unreachable!("the frame of a `fork`") };
+    if !fits(&output, &mut state.bytes_left) {
+        return turn.fault(id, too_large("the outputs of the branches together"));
+    }
     if let Some(Hop::Body(index)) = branch.last() {
         state.outputs[index as usize] = Some(output);
     }
