@@ -6,25 +6,14 @@ mod support;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use support::stories::{Story, files};
 use support::{Twins, event, parse, tell};
-
-/// A line of a story that stands alone and is kept: an event, or a comment.
-fn is_kept(line: &str) -> bool {
-    line.starts_with('>') || line.starts_with('#')
-}
 
 #[test]
 fn every_scenario_goes_as_it_is_told() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/planner");
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
-        .expect("the folder of scenarios")
-        .map(|entry| entry.expect("an entry of the folder").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "no scenarios in {}", folder.display());
+    let files = files();
     let bless = std::env::var_os("SAGEWAI_BLESS").is_some();
     let mut different = Vec::new();
     for file in &files {
@@ -47,14 +36,11 @@ fn every_scenario_goes_as_it_is_told() {
 
 /// Plays the story of a file and writes the file anew.
 fn play(told: &str, file: &Path) -> String {
-    let (head, story) =
-        told.split_once("story: |\n").unwrap_or_else(|| panic!("{} has no `story: |`", file.display()));
-    let (_, document) =
-        head.split_once("document: |\n").unwrap_or_else(|| panic!("{} has no `document: |`", file.display()));
-    eprintln!("{}", file.display());
-    let mut twins = Twins::new(parse(&outdent(document)));
+    let (head, _) = told.split_once("story: |\n").expect("a story");
+    let Story { document, lines } = Story::read(told, file);
+    let mut twins = Twins::new(parse(&document));
     let mut played = format!("{head}story: |\n");
-    for line in outdent(story).lines().filter(|line| is_kept(line)) {
+    for line in &lines {
         let _ = writeln!(played, "  {line}");
         let Some(text) = line.strip_prefix('>') else {
             continue;
@@ -68,10 +54,6 @@ fn play(told: &str, file: &Path) -> String {
         let _ = writeln!(played, "    = {}", twins.status());
     }
     played
-}
-
-fn outdent(block: &str) -> String {
-    block.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect()
 }
 
 fn first_difference(told: &str, played: &str) -> String {

@@ -4,6 +4,7 @@
 
 pub(crate) mod documents;
 pub(crate) mod random;
+pub(crate) mod stories;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -237,6 +238,9 @@ fn tell_note(note: &TaskNote) -> String {
     let mut line = format!("{} {}", phase.as_str().unwrap_or_default(), note.task);
     if let Some(iteration) = note.iteration {
         let _ = write!(line, " #{iteration}");
+    }
+    if let Some(step) = note.step {
+        let _ = write!(line, " (step {step})");
     }
     if let Some(detail) = &note.detail {
         let _ = write!(line, ": {detail}");
