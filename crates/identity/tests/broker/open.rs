@@ -158,7 +158,9 @@ async fn long_bodies_and_nonsense_are_refused() {
     let folder = folder();
     let broker = Running::start(folder.path()).await;
     let address = broker.ready.worker_address;
-    assert_eq!(code(post(address, "/v1/open", "t", &"x".repeat(40_000)).await), "malformed");
+    let long = protocol::broker::OpenRequest { grant: "x".repeat(40_000), guest_key: "x".into() };
+    let refused = post(address, "/v1/open", "t", &long).await.unwrap_err();
+    assert!(refused.detail.contains("longer than 32 KiB"), "{refused:?}");
     assert_eq!(code(post(address, "/v1/open", "t", &serde_json::json!({ "grant": 1 })).await), "malformed");
     broker.stop().await;
 }
