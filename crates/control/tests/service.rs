@@ -11,8 +11,8 @@ use protocol::id::AttemptId;
 use protocol::step::StepOutcome;
 use protocol::worker_api::worker_service_client::WorkerServiceClient;
 use protocol::worker_api::{
-    Assignment, BlobChunk, EnrolRequest, GetBlobRequest, LogChunk, Logs, Ready, Report, Reports, ServerMessage,
-    WorkerMessage, report, server_message, worker_message,
+    Assignment, BlobChunk, EnrolRequest, GetBlobRequest, LogChunk, Logs, Ready, Report, Reports,
+    ServerMessage, WorkerMessage, report, server_message, worker_message,
 };
 use seal::SigningKey;
 use seal::grant::GrantVerifier;
@@ -267,8 +267,10 @@ async fn blobs_go_up_and_down() {
     let (plant, mut client) = serve(|_| {}).await;
     let credential = enrol(&plant, &mut client, "w1").await;
     let content: Vec<u8> = (0..700_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
-    let chunks: Vec<BlobChunk> = content.chunks(100_000).map(|data| BlobChunk { data: data.to_vec() }).collect();
-    let put = client.put_blob(authorised(tokio_stream::iter(chunks), &credential)).await.unwrap().into_inner();
+    let chunks: Vec<BlobChunk> =
+        content.chunks(100_000).map(|data| BlobChunk { data: data.to_vec() }).collect();
+    let put =
+        client.put_blob(authorised(tokio_stream::iter(chunks), &credential)).await.unwrap().into_inner();
     assert_eq!(put.size, 700_000);
     let request = GetBlobRequest { sha256: put.sha256.clone() };
     let mut parts = client.get_blob(authorised(request, &credential)).await.unwrap().into_inner();

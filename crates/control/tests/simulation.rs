@@ -320,7 +320,21 @@ impl Simulation {
             if !status.is_final() {
                 let steps = self.plant.durable.steps(*run, None, 10).await.expect("the store reads");
                 let steps: Vec<_> = steps.iter().map(|s| (s.step, s.state, s.attempt, &s.worker)).collect();
-                open.push_str(&format!("{run} is {} with {steps:?}; ", status.name()));
+                let history = self.plant.durable.history(*run, 0, 100).await.expect("the store reads");
+                let history: Vec<_> =
+                    history.iter().map(|e| String::from_utf8_lossy(&e.event).into_owned()).collect();
+                let timers = self
+                    .plant
+                    .durable
+                    .load_run(*run)
+                    .await
+                    .expect("the store reads")
+                    .expect("it is there")
+                    .timers;
+                open.push_str(&format!(
+                    "{run} is {} with {steps:?}, timers {timers:?} after {history:?}; ",
+                    status.name()
+                ));
             }
         }
         open

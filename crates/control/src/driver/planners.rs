@@ -166,7 +166,9 @@ fn give_up(core: &Arc<Core>, run: RunId, inputs: VecDeque<Input>, error: LoadErr
             Input::Event { origin: Origin::Child(child), .. } => {
                 // Without its parent, a child has nobody to tell.
                 let mut turn = Turn::of(child);
-                turn.timers.push(store::TimerChange::Clear { timer: Alarm::Deliver.timer() });
+                let timer = Alarm::Deliver.timer();
+                turn.timers.push(store::TimerChange::Clear { timer });
+                core.bell.done(child, timer);
                 let _ = core.committer.try_send(ToCommitter::Lone(turn));
             }
             _ => {}

@@ -149,7 +149,8 @@ impl Committer {
             Origin::Lost { attempt } => {
                 self.core.leases.remove(attempt);
             }
-            Origin::Timer(_) | Origin::Child(_) | Origin::Driver => {}
+            Origin::Child(child) => self.core.bell.done(child, Alarm::Deliver.timer()),
+            Origin::Timer(_) | Origin::Driver => {}
         }
     }
 

@@ -13,8 +13,10 @@ use crate::core::Core;
 
 /// Timers read at once.
 const PAGE: usize = 1024;
-/// How long to wait when the store cannot be read, or fired timers are not taken.
+/// How long to wait when the store cannot be read.
 const RETRY: Duration = Duration::from_millis(250);
+/// How long to wait for fired timers to be taken, before others that are due meanwhile are looked for.
+const TAKING: Duration = Duration::from_millis(50);
 
 /// Wakes the timers' task when a timer was set or taken.
 #[derive(Debug, Default)]
@@ -63,7 +65,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         match fire(&core, now).await {
             Ok(Next::Now) => {}
             Ok(Next::WhenTaken) => {
-                let _ = tokio::time::timeout(RETRY, core.bell.changed.notified()).await;
+                let _ = tokio::time::timeout(TAKING, core.bell.changed.notified()).await;
             }
             Ok(Next::At(at)) => {
                 tokio::select! {
