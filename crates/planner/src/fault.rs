@@ -132,12 +132,12 @@ pub(crate) fn remove_below(turn: &mut Turn<'_>, id: FrameId, faulted: &[FrameId]
     }
     for &inside in gone.iter().rev() {
         turn.stop_work(inside);
-        turn.clear_timers(|timer| timer.frame == inside);
         let has_begun = !matches!(turn.state.frame(inside).work, Work::New);
         if has_begun && !faulted.contains(&inside) {
             turn.note(inside, TaskPhase::Cancelled, None);
         }
     }
+    turn.clear_timers(|timer| gone.contains(&timer.frame));
     turn.state.frames.retain(|id, _| !gone.contains(id));
     turn.state.agenda.retain(|todo| !gone.contains(&todo.frame()));
 }

@@ -4,6 +4,8 @@
 pub const MAX_TRANSITIONS_PER_TURN: u32 = 256;
 /// Tasks within tasks, function calls included.
 pub const MAX_DEPTH: u32 = 128;
+/// Tasks and lists of one run that may be in progress at once: forks in functions in forks multiply.
+pub const MAX_FRAMES: usize = 16 * 1024;
 /// Steps of one run that may be open at once.
 pub const MAX_OPEN_STEPS: usize = 1024;
 /// Child runs of one run that may be open at once.

@@ -168,6 +168,30 @@ fn a_value_that_is_too_large_faults_its_run() {
 }
 
 #[test]
+fn forks_that_multiply_fault_their_run() {
+    let fork = |inner: &str| {
+        let branches: Vec<Value> =
+            (0..40).map(|index| json!({ format!("b{index}"): { "call": inner, "with": {} } })).collect();
+        json!({ "fork": { "branches": branches } })
+    };
+    let document = json!({
+        "document": { "dsl": "1.0.3", "namespace": "test", "name": "wide", "version": "1.0.0" },
+        "use": { "functions": { "a": fork("b"), "b": fork("c"), "c": { "wait": { "hours": 1 } } } },
+        "do": [ { "all": fork("a") } ],
+    });
+    let mut run = Run::new(info(), parse(&document.to_string()));
+    let mut actions = run.apply(&Event::Started { input: json!({}), at: START }).expect("a start");
+    while actions.contains(&Action::Yield) {
+        assert!(actions.len() < 100 * limits::MAX_TRANSITIONS_PER_TURN as usize);
+        actions = run.apply(&Event::Continued { at: START }).expect("an answer to a yield");
+    }
+    let Some(Action::Finish(RunOutcome::Faulted { error })) = actions.last() else {
+        panic!("{:?}", run.status())
+    };
+    assert!(error.detail.contains("in progress at once"), "{error:?}");
+}
+
+#[test]
 fn branches_may_not_be_too_large_together() {
     let document = "
 document: { dsl: '1.0.3', namespace: test, name: wide, version: '1.0.0' }

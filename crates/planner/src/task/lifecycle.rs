@@ -5,7 +5,7 @@ use workflow::{FlowDirective, Task, TaskKind};
 
 use super::{call, for_, fork, list, raise, run, set, switch, try_, wait};
 use crate::action::{Action, TaskPhase};
-use crate::limits::MAX_DEPTH;
+use crate::limits::{MAX_DEPTH, MAX_FRAMES};
 use crate::scope::Sees;
 use crate::state::{FrameId, Purpose, State, Timer, Work};
 use crate::turn::{Next, Turn};
@@ -31,6 +31,11 @@ fn begin_task<'a>(turn: &mut Turn<'a>, id: FrameId, task: &'a Task) -> Result<Ne
     if frame.depth > MAX_DEPTH {
         return Err(error::limit(format!(
             "tasks may be {MAX_DEPTH} deep within each other; does a function call itself without end?"
+        )));
+    }
+    if turn.state.frames.len() > MAX_FRAMES {
+        return Err(error::limit(format!(
+            "a run may have {MAX_FRAMES} tasks in progress at once; fork into fewer branches"
         )));
     }
     if let Some(condition) = &task.if_
