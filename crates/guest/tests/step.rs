@@ -99,13 +99,18 @@ fn a_flood_is_blocked_by_the_credit_and_comes_whole_afterwards() {
     guest.credits = false;
     guest.start(shell("head -c 8000000 /dev/zero; echo done >&2"));
     let mut got = 0;
-    while got < STREAM_WINDOW_BYTES as usize {
-        match guest.next() {
-            Some(FromGuest::Output { data, .. }) => got += data.len(),
-            _ => panic!("only output is due"),
+    let mut granted = STREAM_WINDOW_BYTES as usize;
+    for more in [1000, 0] {
+        while got < granted {
+            match guest.next() {
+                Some(FromGuest::Output { data, .. }) => got += data.len(),
+                _ => panic!("only output is due"),
+            }
         }
+        assert_eq!(got, granted, "not a byte beyond the credit");
+        guest.send(&ToGuest::OutputCredit { stream: Stream::Stdout, bytes: more });
+        granted += more as usize;
     }
-    assert_eq!(got, STREAM_WINDOW_BYTES as usize, "not a byte beyond the window");
     let guest_rss = std::fs::read_to_string(format!("/proc/{}/status", guest.child.id())).unwrap();
     let rss = guest_rss.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kilobytes: u64 = rss.trim().trim_end_matches(" kB").parse().unwrap();
