@@ -3,6 +3,7 @@
 //! Each connection begins with a snapshot, so that a client that reconnects, with `Last-Event-ID` or without, has the
 //! whole state again; so does one that did not keep up.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Api;
 use super::access::Caller;
 use super::extract::RunPath;
-use super::model::Event;
+use super::model::{Event, StepState};
 use super::problem::{Kind, Problem};
 use super::runs::{read, readable_summary};
 use crate::RunEvents;
@@ -40,7 +41,8 @@ pub(super) async fn stream(
     let permit = permit(&api)?;
     // Watch before reading, so that nothing falls between.
     let events = api.control.watch(id).await?;
-    let follow = Follow { api, id, events, next: Next::Snapshot, sent: 0, _permit: permit };
+    let follow =
+        Follow { api, id, events, next: Next::Snapshot, seen: HashMap::new(), sent: 0, _permit: permit };
     Ok(Sse::new(stream::unfold(follow, Follow::step)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
@@ -60,6 +62,8 @@ struct Follow {
     id: RunId,
     events: RunEvents,
     next: Next,
+    /// How far the last snapshot has each step: events that were told before it was read are behind it.
+    seen: HashMap<u32, Progress>,
     sent: u64,
     _permit: OwnedSemaphorePermit,
 }
@@ -92,23 +96,68 @@ impl Follow {
     async fn snapshot(&mut self) -> Option<Event> {
         let run = read(&self.api, self.id).await.ok()?;
         let state = run.summary.state;
+        self.seen = run.steps.iter().map(|step| (step.step, progress(step.attempt, step.state))).collect();
         self.next = if state.has_ended() { Next::End(state) } else { Next::Live };
         Some(Event::Snapshot { run: Box::new(run) })
     }
 
     async fn live(&mut self) -> Option<Event> {
-        let told = self.events.next().await?;
-        match Event::of(told) {
-            Some(event) => {
+        loop {
+            let told = self.events.next().await?;
+            let Some(event) = Event::of(told) else { return self.snapshot().await };
+            if !self.is_behind(&event) {
                 if let Event::Status { state, .. } = &event
                     && state.has_ended()
                 {
                     // The snapshot that closes the stream has the output or the error.
                     self.next = Next::Snapshot;
                 }
-                Some(event)
+                return Some(event);
             }
-            None => self.snapshot().await,
         }
+    }
+
+    fn is_behind(&mut self, event: &Event) -> bool {
+        let Event::Step { step, attempt, state, .. } = event else { return false };
+        let now = progress(*attempt, *state);
+        if self.seen.get(step).is_some_and(|seen| now < *seen) {
+            return true;
+        }
+        // From here on its events come in order.
+        self.seen.remove(step);
+        false
+    }
+}
+
+/// Attempt, then how far the attempt is; a step that is ready again has its lost attempt behind it.
+type Progress = (u32, u8);
+
+fn progress(attempt: u32, state: StepState) -> Progress {
+    let rank = match state {
+        StepState::Ready if attempt == 0 => 0,
+        StepState::Leased => 1,
+        StepState::Running => 2,
+        StepState::Ready | StepState::Lost => 3,
+        StepState::Completed | StepState::Failed | StepState::Cancelled => 4,
+    };
+    (attempt, rank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_goes_forward_only() {
+        let life = [
+            progress(0, StepState::Ready),
+            progress(1, StepState::Leased),
+            progress(1, StepState::Running),
+            progress(1, StepState::Lost),
+            progress(2, StepState::Leased),
+            progress(2, StepState::Completed),
+        ];
+        assert!(life.is_sorted());
+        assert_eq!(progress(1, StepState::Lost), progress(1, StepState::Ready));
     }
 }

@@ -9,7 +9,7 @@ use super::Api;
 use super::access::Caller;
 use super::extract::Body;
 use super::limits::{IDEMPOTENCY_KEY_LIMIT_CHARACTERS, RUN_LABEL_LIMIT, RUN_LABEL_LIMIT_BYTES};
-use super::model::{Role, RunSummary, SubmitRun};
+use super::model::{OWN_LABELS, Role, RunSummary, SubmitRun};
 use super::problem::{Kind, Problem};
 use super::runs::readable_summary;
 use crate::{NewRun, Source};
@@ -96,6 +96,10 @@ fn check_labels(request: &SubmitRun) -> Result<(), Problem> {
         return Err(Problem::new(Kind::MalformedRequest, detail));
     }
     for (key, value) in &request.labels {
+        if key.starts_with(OWN_LABELS) {
+            let detail = format!("label `{key}`: labels that begin with `{OWN_LABELS}` are the platform's own");
+            return Err(Problem::new(Kind::MalformedRequest, detail));
+        }
         if key.is_empty() || key.len() > RUN_LABEL_LIMIT_BYTES || value.len() > RUN_LABEL_LIMIT_BYTES {
             let detail = format!(
                 "label `{key}`: key and value have at most {RUN_LABEL_LIMIT_BYTES} bytes, a key at least 1"

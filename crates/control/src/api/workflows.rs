@@ -14,6 +14,7 @@ use super::cursor;
 use super::extract::{Body, Parameters};
 use super::model::{Document, Page, Role, Validation, Workflow, WorkflowSummary};
 use super::problem::{Finding, Kind, Problem};
+use crate::UNPUBLISHED_NAMESPACE;
 
 /// Says all that is to be said about a document. A refused document is a good answer: `valid` is false.
 #[utoipa::path(post, path = "/api/v1/workflows/validate", tag = "workflows", request_body = Document, responses(
@@ -95,7 +96,9 @@ pub(super) async fn list(
         return Err(Problem::new(Kind::MalformedRequest, "`name` needs `namespace`"));
     }
     let wanted = WorkflowFilter { namespace, name: filter.name };
-    let read = api.store.workflows(&wanted, after.as_ref(), rows + 1).await?;
+    let mut read = api.store.workflows(&wanted, after.as_ref(), rows + 1).await?;
+    // They sort after every namespace, so nothing follows them.
+    read.retain(|workflow| workflow.name.namespace != UNPUBLISHED_NAMESPACE);
     Ok(cursor::respond::<_, WorkflowSummary, _>(&uri, read, rows, |workflow| {
         (workflow.name.namespace.clone(), workflow.name.name.clone(), workflow.name.version.clone())
     }))
@@ -119,7 +122,7 @@ pub(super) async fn show(
 ) -> Result<Json<Workflow>, Problem> {
     caller.require(Role::Viewer)?;
     let missing = || Problem::not_found(format_args!("workflow {namespace}/{name} version {version}"));
-    if !caller.sees(&namespace) {
+    if !caller.sees(&namespace) || namespace == UNPUBLISHED_NAMESPACE {
         return Err(missing());
     }
     let wanted = if version == "latest" { VersionWanted::Latest } else { VersionWanted::Exactly(&version) };

@@ -14,6 +14,7 @@ pub use page::Page;
 pub use run::{ArtifactEntry, HistoryEntry, Run, RunState, RunSummary, SubmitRun, WorkflowReference};
 pub use step::{Step, StepState};
 pub use time::Time;
+pub(crate) use run::OWN_LABELS;
 pub(crate) use token::hex;
 pub use token::{
     CreateJoinToken, CreateToken, CreatedJoinToken, CreatedToken, JoinToken, Role, Token, Version,

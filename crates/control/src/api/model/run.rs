@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 
 use super::{Step, Time};
 
+/// Labels that begin so are the platform's own: they are not shown, and clients may not set them.
+pub(crate) const OWN_LABELS: &str = "sagewai.";
+
 /// What to run: exactly one of `document` and `workflow`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +148,7 @@ impl From<store::RunSummary> for RunSummary {
             created: run.created_at.into(),
             updated: run.updated_at.into(),
             ended: run.finished_at.map(Time::from),
-            labels: run.labels,
+            labels: run.labels.into_iter().filter(|(key, _)| !key.starts_with(OWN_LABELS)).collect(),
             parent: run.parent.map(|parent| parent.run.to_string()),
         }
     }
