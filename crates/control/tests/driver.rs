@@ -218,6 +218,37 @@ async fn suspended_runs_hold_and_resumed_ones_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ready_step_of_a_suspended_run_is_not_handed_out_even_after_a_restart() {
+    let mut plant = Plant::new().await;
+    plant.publish(&three_steps()).await;
+    let run = plant.run("three", json!({})).await;
+    plant.control.suspend(run).await.unwrap();
+    plant.restart().await;
+    let mut worker = plant.worker("w").await;
+    worker.ready(4).await;
+    let other = plant.run("three", json!({})).await;
+    let attempt = worker.assigned().await;
+    assert_eq!(attempt.run, other);
+    worker.receive_all();
+    assert_eq!(worker.held.len(), 1, "only the step of the run that is not suspended");
+    plant.control.resume(run).await.unwrap();
+    tokio::spawn(worker.work(4));
+    assert_eq!(plant.ended(run).await, RunStatus::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_of_another_namespace_is_refused() {
+    let plant = Plant::new().await;
+    plant.publish(&three_steps().replace("\"test\"", "\"other\"")).await;
+    let call =
+        json!({ "run": { "workflow": { "namespace": "other", "name": "three", "version": "1.0.0" } } });
+    plant.publish(&document("parent", &json!([{ "call": call }]))).await;
+    let run = plant.run("parent", json!({})).await;
+    assert_eq!(plant.ended(run).await, RunStatus::Faulted);
+    assert!(plant.error(run).await["detail"].as_str().unwrap().contains("another namespace"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_run_takes_its_steps_back() {
     let plant = Plant::new().await;
     plant.publish(&three_steps()).await;

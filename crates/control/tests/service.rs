@@ -11,14 +11,14 @@ use protocol::id::AttemptId;
 use protocol::step::StepOutcome;
 use protocol::worker_api::worker_service_client::WorkerServiceClient;
 use protocol::worker_api::{
-    Assignment, BlobChunk, EnrolRequest, GetBlobRequest, LogChunk, Logs, Ready, Report, Reports,
+    Assignment, BlobChunk, EnrolRequest, GetBlobRequest, LogChunk, Logs, Progress, Ready, Report, Reports,
     ServerMessage, WorkerMessage, report, server_message, worker_message,
 };
 use seal::SigningKey;
 use seal::grant::GrantVerifier;
 use serde_json::json;
 use store::blob::Blobs;
-use store::{JoinToken, RunStatus};
+use store::{JoinToken, RunStatus, StepState};
 use support::*;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -119,6 +119,24 @@ async fn a_worker_enrols_and_works_over_tcp() {
     assert_eq!(plant.ended(run).await, RunStatus::Completed);
     let workers = plant.control.workers().await.unwrap();
     assert!(workers[0].connected && workers[0].slots == 16, "{workers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_begin_of_a_step_is_stored_while_it_runs() {
+    let (plant, mut client) = serve(|_| {}).await;
+    let credential = enrol(&plant, &mut client, "w1").await;
+    plant.publish(&three_steps()).await;
+    let run = plant.run("three", json!({})).await;
+    let mut wire = Wire::open(&mut client, &credential).await;
+    let step = wire.assigned().await;
+    let progress = Progress { note: String::new(), started: true, sandbox: "namespace:7".to_owned() };
+    let report = Report { attempt: step.attempt, kind: Some(report::Kind::Progress(progress)) };
+    wire.say(worker_message::Kind::Reports(Reports { reports: vec![report] })).await;
+    until("the begin is stored", async || {
+        let steps = plant.durable.steps(run, None, 1).await.unwrap();
+        steps[0].state == StepState::Started && steps[0].sandbox.as_deref() == Some("namespace:7")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,6 +93,15 @@ impl Leases {
         }
     }
 
+    /// An outcome was not taken after all: the worker may report it again.
+    pub(crate) fn unclaim(&self, attempt: AttemptId) {
+        if let Some(lease) = self.table().get_mut(&(attempt.run, attempt.step))
+            && lease.attempt == attempt.attempt
+        {
+            lease.reported = false;
+        }
+    }
+
     /// Whether the worker holds the attempt.
     pub(crate) fn holds(&self, worker: &WorkerName, attempt: AttemptId) -> bool {
         self.table()

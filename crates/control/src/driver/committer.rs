@@ -2,20 +2,21 @@
 //! free workers, stores everything in one transaction, and then acts. The batch grows with the load; an idle server
 //! commits at once.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::id::AttemptId;
-use store::{ReadyStep, StoreError, Turn, TurnOutcome};
+use protocol::id::{AttemptId, RunId};
+use store::{MAX_PAGE_ROWS, ReadyStep, RunFilter, RunStatus, StoreError, Turn, TurnOutcome};
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
 use super::input::Started;
+use super::live::LiveRun;
 use super::planning::PlannedTurn;
 use crate::core::Core;
 use crate::dispatch::board::Board;
-use crate::dispatch::queue::{CONTINUING, Entry, REFILL_ROWS, Refill, RunMeta};
+use crate::dispatch::queue::{CONTINUING, Entry, REFILL_ROWS, Refill, RunMeta, StepKey};
 use crate::workers::link::{Outgoing, WorkerLink, WorkerName};
 
 /// Messages that wait for the committer; who sends more waits.
@@ -75,6 +76,8 @@ pub(crate) struct Committer {
     pub(crate) board: Board,
     /// Whether a step became ready that is only in the store.
     pub(crate) rescan: bool,
+    /// Runs whose ready steps stay in the store until they are resumed.
+    pub(crate) suspended: HashSet<RunId>,
     backlog: VecDeque<ToCommitter>,
     backoff: Duration,
 }
@@ -85,7 +88,7 @@ pub(crate) enum Outcome {
     /// It is stored; the run's version.
     Committed(u64),
     /// The same request was stored before.
-    Repeated(protocol::id::RunId),
+    Repeated(RunId),
     /// It does not fit what is stored.
     Refused(store::Refusal),
     /// The store failed; it may be tried again.
@@ -97,7 +100,8 @@ pub(crate) enum Outcome {
 /// Commits for ever.
 pub(crate) async fn run(core: Arc<Core>, mut messages: mpsc::Receiver<ToCommitter>, window: usize) {
     let (board, backlog) = (Board::new(window), VecDeque::new());
-    let mut committer = Committer { core, board, rescan: false, backlog, backoff: BACKOFF.0 };
+    let suspended = suspended_runs(&core).await;
+    let mut committer = Committer { core, board, rescan: false, suspended, backlog, backoff: BACKOFF.0 };
     let mut come = Vec::new();
     loop {
         if committer.backlog.is_empty() && messages.recv_many(&mut come, BATCH_TURNS).await == 0 {
@@ -105,6 +109,28 @@ pub(crate) async fn run(core: Arc<Core>, mut messages: mpsc::Receiver<ToCommitte
         }
         committer.backlog.extend(come.drain(..));
         committer.cycle().await;
+    }
+}
+
+/// The runs that are suspended when the server starts.
+async fn suspended_runs(core: &Core) -> HashSet<RunId> {
+    let filter = RunFilter { status: Some(RunStatus::Suspended), ..RunFilter::default() };
+    let (mut suspended, mut before) = (HashSet::new(), None);
+    loop {
+        match core.store.runs(&filter, before, MAX_PAGE_ROWS).await {
+            Ok(page) => {
+                before = page.last().map(|run| run.run);
+                let last = page.len() < MAX_PAGE_ROWS;
+                suspended.extend(page.into_iter().map(|run| run.run));
+                if last {
+                    return suspended;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to read which runs are suspended; trying again");
+                tokio::time::sleep(BACKOFF.1).await;
+            }
+        }
     }
 }
 
@@ -142,6 +168,19 @@ impl Committer {
         metrics.steps_ready.set(self.board.queue().len() as u64);
         metrics.steps_in_flight.set(self.core.leases.len() as u64);
         metrics.workers_connected.set(self.board.workers() as u64);
+    }
+
+    /// Ready steps of a suspended run are not handed out.
+    pub(crate) fn note_suspension(&mut self, live: &LiveRun) {
+        let run = live.run.info().id;
+        if live.status == RunStatus::Suspended {
+            self.suspended.insert(run);
+            for step in live.open.keys() {
+                self.board.queue().remove((run, *step));
+            }
+        } else if self.suspended.remove(&run) {
+            self.rescan = true;
+        }
     }
 
     async fn take(&mut self, batch: &mut Batch, message: ToCommitter) {
@@ -332,7 +371,13 @@ impl Committer {
             }
             entries.push(entry_of(step, &refill.class));
         }
+        let held: Vec<StepKey> =
+            entries.iter().map(|entry| entry.key).filter(|(run, _)| self.suspended.contains(run)).collect();
+        // With all of them, since the last one's place says how far the page went.
         self.board.queue().refilled(refill, entries, last);
+        for key in held {
+            self.board.queue().remove(key);
+        }
     }
 }
 

@@ -4,9 +4,11 @@
 //! whose last turn was long share a few of them.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use planner::{ChildId, Event, RunOutcome};
 use protocol::id::RunId;
 use store::{RunStatus, StoreError, Turn};
@@ -28,8 +30,13 @@ const LOAD_RETRY: Duration = Duration::from_millis(250);
 pub(crate) async fn run(core: Arc<Core>) {
     loop {
         let work = core.schedule.take().await;
-        let slow = work.slow();
-        let planned = plan(&core, work).await;
+        let (run, slow) = (work.run, work.slow());
+        // The planner is pure, so that a panic in it leaves nothing half done but the run, which is dropped.
+        let planned = AssertUnwindSafe(plan(&core, work)).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(%run, "the planner has panicked; the run is loaded again");
+            core.schedule.give_back(run, None, VecDeque::new());
+            None
+        });
         core.schedule.planned(slow);
         if let Some(planned) = planned
             && core.committer.send(ToCommitter::Turn(Box::new(planned))).await.is_err()
@@ -171,6 +178,7 @@ fn give_up(core: &Arc<Core>, run: RunId, inputs: VecDeque<Input>, error: LoadErr
                 core.bell.done(child, timer);
                 let _ = core.committer.try_send(ToCommitter::Lone(turn));
             }
+            Input::Event { origin: Origin::Report { attempt, .. }, .. } => core.leases.unclaim(attempt),
             _ => {}
         }
     }

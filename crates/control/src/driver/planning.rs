@@ -367,6 +367,14 @@ impl Planning {
             let error = StepError { kind, status: 400, title, detail };
             RunError::at(error, format!("child {child}"))
         };
+        // Who may start runs of one namespace may not by that start runs of another, with its identities.
+        if *namespace != *planned.live.meta.namespace {
+            return Err(missing(format!(
+                "workflow `{namespace}/{name}` is of another namespace than this run, which is of `{}`: publish it there \
+                 too",
+                planned.live.meta.namespace
+            )));
+        }
         let workflow = match self.documents.published(&namespace, &name, exact).await {
             Ok(Some(workflow)) => workflow,
             Ok(None) => {

@@ -104,6 +104,7 @@ impl Committer {
         };
         let run = live.run.info().id;
         live.version = version;
+        self.note_suspension(&live);
         if let Some(creation) = creation {
             let _ = creation.send(Ok(run));
         }
@@ -274,7 +275,9 @@ impl Committer {
                         let event = self.step_event(&entry, StepState::Lost, None, Some(note));
                         self.core.watchers.tell(attempt.run, event);
                     }
-                    self.board.offer_again(entry);
+                    if !self.suspended.contains(&attempt.run) {
+                        self.board.offer_again(entry);
+                    }
                 }
                 // A lease of before this server's start: the step is found in the store.
                 None => self.rescan = true,

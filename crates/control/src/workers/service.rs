@@ -24,8 +24,6 @@ use crate::core::Core;
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
 /// How long a worker has for its hello.
 const HELLO_TIME: Duration = Duration::from_secs(10);
-/// How long a step runs before its begin is stored by itself; that of a shorter one is stored with its outcome.
-const BEGIN_DELAY: Duration = Duration::from_millis(100);
 
 /// The service over a [`Control`]; route `/sagewai.worker.v1.WorkerService/{*rpc}` to it. `blobs` is where artifacts and
 /// large values are.
@@ -148,18 +146,26 @@ fn hello_of(message: WorkerMessage) -> Result<Hello, SessionError> {
 async fn receive(session: &mut Session, inbound: &mut Streaming<WorkerMessage>) -> Result<(), SessionError> {
     let link = Arc::clone(session.link());
     loop {
+        let flush_at = session.flush_at();
         tokio::select! {
             biased;
             () = link.closed() => {
                 return Err(SessionError::Unavailable("the server closed the stream: connect again".to_owned()));
             }
+            () = sleep_until(flush_at), if flush_at.is_some() => session.flush().await?,
             message = inbound.message() => match message {
                 Ok(Some(message)) => session.handle(message).await?,
                 // The worker is gone, in good order or not: its leases stay until it is back or they expire.
                 Ok(None) | Err(_) => return Ok(()),
             },
-            () = tokio::time::sleep(BEGIN_DELAY), if session.has_begun_steps() => session.flush().await?,
         }
+    }
+}
+
+async fn sleep_until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

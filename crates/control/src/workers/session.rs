@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use planner::Event;
@@ -11,6 +12,7 @@ use protocol::id::{AttemptId, Timestamp};
 use protocol::step::{StepError, StepOutcome, error_type};
 use protocol::worker_api::{Hello, LogChunk, Report, WorkerMessage, report, worker_message};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::link::{Outgoing, WorkerLink};
 use super::liveness::Beat;
@@ -23,6 +25,8 @@ use crate::watch::RunEvent;
 
 /// The protocol's version that is spoken.
 const PROTOCOL: u32 = 1;
+/// How long a step runs before its begin is stored by itself; that of a shorter one is stored with its outcome.
+const BEGIN_DELAY: Duration = Duration::from_millis(100);
 /// Bytes of an outcome's JSON.
 const MAX_OUTCOME_BYTES: usize = MAX_VALUE_BYTES + (64 << 10);
 /// Bytes of a note of progress.
@@ -51,6 +55,8 @@ pub(crate) struct Session {
     link: Arc<WorkerLink>,
     /// Attempts whose begin is told with their outcome, or soon if that takes longer.
     begun: HashMap<AttemptId, Started>,
+    /// When the first of them was told.
+    begun_since: Option<Instant>,
     /// Log bytes taken of attempts that are held.
     log_bytes: HashMap<AttemptId, LogUse>,
     ended: bool,
@@ -84,7 +90,8 @@ impl Session {
             .send(ToCommitter::Connect(Box::new(connect)))
             .await
             .map_err(|_| SessionError::Unavailable("the server is stopping".to_owned()))?;
-        let session = Session { core, link, begun: HashMap::new(), log_bytes: HashMap::new(), ended: false };
+        let (begun, log_bytes) = (HashMap::new(), HashMap::new());
+        let session = Session { core, link, begun, begun_since: None, log_bytes, ended: false };
         Ok((session, messages))
     }
 
@@ -93,9 +100,9 @@ impl Session {
         &self.link
     }
 
-    /// Whether [`Session::flush`] has something to do.
-    pub(crate) fn has_begun_steps(&self) -> bool {
-        !self.begun.is_empty()
+    /// When [`Session::flush`] is to be called.
+    pub(crate) fn flush_at(&self) -> Option<Instant> {
+        self.begun_since.filter(|_| !self.begun.is_empty()).map(|since| since + BEGIN_DELAY)
     }
 
     /// Takes a message of the worker.
@@ -125,6 +132,7 @@ impl Session {
 
     /// Stores the begin of steps that take longer.
     pub(crate) async fn flush(&mut self) -> Result<(), SessionError> {
+        self.begun_since = None;
         for (attempt, started) in std::mem::take(&mut self.begun) {
             self.send(ToCommitter::Started { attempt, started }).await?;
         }
@@ -180,6 +188,9 @@ impl Session {
         if progress.started {
             let sandbox = truncate(progress.sandbox, MAX_NOTE_BYTES);
             let sandbox = Some(sandbox).filter(|sandbox| !sandbox.is_empty());
+            if self.begun.is_empty() {
+                self.begun_since = Some(Instant::now());
+            }
             self.begun.insert(attempt, Started { at: now, sandbox });
         }
     }
