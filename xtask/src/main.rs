@@ -1,5 +1,6 @@
 //! Test, bench and dist: one command each. They install what they need and say what they could not do.
 
+mod bench;
 mod dist;
 mod shell;
 mod test;
@@ -19,6 +20,8 @@ struct Arguments {
 enum Chore {
     /// Everything that has to hold: format, lints, licences, arrows, all tests. What CI runs.
     Test(test::Options),
+    /// Measures a release build beside its peers; never fails on a time.
+    Bench(bench::Options),
     /// A release build, packed with its licence and checksums into target/dist.
     Dist,
 }
@@ -26,6 +29,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Test(options) => test::run(&options),
+        Chore::Bench(options) => bench::run(&options),
         Chore::Dist => dist::run(),
     }
 }

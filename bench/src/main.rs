@@ -1,0 +1,57 @@
+//! Measures the release build side by side with its peers, in rounds that take turns, and writes rows.
+//!
+//! `cargo xtask bench` builds what is measured, installs the peers and starts this program. It never fails on a time.
+
+mod arguments;
+mod footprint;
+mod http;
+mod load;
+mod machine;
+mod orchestration;
+mod process;
+mod restate;
+mod rows;
+mod sagewai;
+mod samples;
+mod sandboxes;
+mod target;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use sandbox_namespace::{Spawner, SpawnerOptions};
+
+use crate::arguments::{Arguments, Group};
+use crate::machine::Machine;
+use crate::rows::Report;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    // First of all, as in the worker: the spawner is a fork of this process while it is small and has one thread.
+    let spawner = arguments.wants(Group::Sandbox).then(|| Spawner::start(&SpawnerOptions::default()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(measure(&arguments, spawner))?;
+    print!("{}", report.table());
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report).context("the report is plain data")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+async fn measure(
+    arguments: &Arguments,
+    spawner: Option<Result<Spawner, sandbox_namespace::SpawnerError>>,
+) -> Result<Report> {
+    let mut report = Report::new(Machine::now()?);
+    if arguments.wants(Group::Footprint) {
+        report.add("footprint", footprint::measure(arguments).await?);
+    }
+    if arguments.wants(Group::Orchestration) {
+        report.add("orchestration", orchestration::measure(arguments).await?);
+    }
+    if let Some(spawner) = spawner {
+        report.add("sandbox", sandboxes::measure(arguments, spawner).await?);
+    }
+    report.end(Machine::now()?);
+    Ok(report)
+}

@@ -1,0 +1,172 @@
+//! Sagewai as an operator starts it: the release build, server and workers as separate processes, SQLite, fsync on.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::http::{Call, Connection, Judged};
+use crate::process::{POLL, Process, READY_LIMIT, fresh_folder};
+
+/// A workflow of three no-op steps.
+pub(crate) const THREE_STEPS: &str = "\
+document: { dsl: '1.0.3', namespace: default, name: three, version: '1.0.0' }
+do:
+  - first: { call: noop }
+  - second: { call: noop }
+  - third: { call: noop }
+";
+/// A workflow of one step in mode 0.
+pub(crate) const MODE_0: &str = "\
+document: { dsl: '1.0.3', namespace: default, name: bare, version: '1.0.0' }
+do:
+  - only: { call: noop }
+";
+/// A workflow of one step in mode 1.
+pub(crate) const MODE_1: &str = "\
+document: { dsl: '1.0.3', namespace: default, name: sandboxed, version: '1.0.0' }
+do:
+  - only: { run: { shell: { command: ':' } } }
+";
+
+/// A running server and its workers.
+pub(crate) struct Sagewai {
+    // Dropped in this order: workers before their server.
+    workers: Vec<Process>,
+    /// The server.
+    pub(crate) server: Process,
+    binary: PathBuf,
+    folder: PathBuf,
+    address: SocketAddr,
+    token: String,
+}
+
+impl Sagewai {
+    /// Starts a server without workers; its data is `WORK/NAME`.
+    pub(crate) async fn start(binary: &Path, work: &Path, name: &str) -> Result<Sagewai> {
+        let folder = fresh_folder(work, name)?;
+        let mut command = Command::new(binary);
+        command
+            .args(["server", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
+            .arg(folder.join("server"));
+        let mut server = Process::start("server", &folder, &mut command)?;
+        let of = |before: &'static str| {
+            move |line: &str| line.split_once(before).map(|(_, rest)| rest.trim().to_owned())
+        };
+        let listens = server.said("where it listens", of("server listens on http://")).await?;
+        let token = server.said("its token", of("admin token, shown once: ")).await?;
+        let address = listens.parse().with_context(|| format!("`{listens}` is no address"))?;
+        Ok(Sagewai { workers: Vec::new(), server, binary: binary.to_owned(), folder, address, token })
+    }
+
+    /// Adds a worker and waits until it is connected.
+    pub(crate) async fn add_worker(&mut self, name: &str, flags: &[&str]) -> Result<()> {
+        let mut connection = Connection::open(self.address).await?;
+        let join =
+            self.call("/api/v1/join-tokens", &json!({ "name": name, "seconds": 600 }), |_| Ok(Judged::Done));
+        #[derive(Deserialize)]
+        struct Made {
+            secret: String,
+        }
+        let made: Made = serde_json::from_slice(&connection.run(&join).await?)?;
+        let data = self.folder.join(name);
+        std::fs::create_dir_all(&data)?;
+        let join_token = self.folder.join(format!("{name}.join"));
+        std::fs::write(&join_token, made.secret)?;
+        let mut command = Command::new(&self.binary);
+        command
+            .args([
+                "worker",
+                "--server",
+                &format!("http://{}", self.address),
+                "--name",
+                name,
+                "--log",
+                "warn",
+            ])
+            .arg("--data")
+            .arg(&data)
+            .arg("--join-token-file")
+            .arg(&join_token)
+            .args(flags);
+        let mut worker = Process::start(name, &self.folder, &mut command)?;
+        let deadline = Instant::now() + READY_LIMIT;
+        while !connected(&connection.read("/api/v1/workers", &join).await?, name)? {
+            worker.check()?;
+            if Instant::now() > deadline {
+                bail!("worker {name} did not connect within {READY_LIMIT:?}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    /// The workers.
+    pub(crate) fn workers(&self) -> &[Process] {
+        &self.workers
+    }
+
+    /// Submits a document; done when it has been accepted.
+    pub(crate) fn submit(&self, document: &str) -> Call {
+        self.call("/api/v1/runs", &json!({ "document": document }), |_| Ok(Judged::Done))
+    }
+
+    /// Submits a document; done when its run has completed. The server is asked to answer then (RFC 7240); one that
+    /// answers before is followed by the run's events.
+    pub(crate) fn run(&self, document: &str) -> Call {
+        let mut call = self.call("/api/v1/runs", &json!({ "document": document }), judge);
+        call.headers.push(("prefer", "wait=30".to_owned()));
+        call
+    }
+
+    /// Whether the server answers a submission when the run has ended.
+    pub(crate) async fn waits(&self) -> Result<bool> {
+        let answer = Connection::open(self.address).await?.run(&self.run(THREE_STEPS)).await?;
+        Ok(matches!(judge(&answer)?, Judged::Done))
+    }
+
+    fn call(&self, path: &str, body: &serde_json::Value, judge: fn(&[u8]) -> Result<Judged>) -> Call {
+        let headers = vec![("authorization", format!("Bearer {}", self.token))];
+        Call {
+            address: self.address,
+            path: path.to_owned(),
+            headers,
+            body: Bytes::from(body.to_string()),
+            judge,
+        }
+    }
+}
+
+fn judge(answer: &[u8]) -> Result<Judged> {
+    #[derive(Deserialize)]
+    struct Summary<'a> {
+        id: &'a str,
+        state: &'a str,
+    }
+    let run: Summary<'_> = serde_json::from_slice(answer).context("the answer is no run")?;
+    match run.state {
+        "completed" => Ok(Judged::Done),
+        "faulted" | "cancelled" => bail!("the run ended: {}", String::from_utf8_lossy(answer)),
+        _ => Ok(Judged::Follow(format!("/api/v1/runs/{}/events", run.id))),
+    }
+}
+
+fn connected(answer: &[u8], name: &str) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Workers {
+        items: Vec<Worker>,
+    }
+    #[derive(Deserialize)]
+    struct Worker {
+        name: String,
+        connected: bool,
+    }
+    let workers: Workers = serde_json::from_slice(answer).context("the answer is no list of workers")?;
+    Ok(workers.items.iter().any(|worker| worker.name == name && worker.connected))
+}
