@@ -3,6 +3,8 @@
 //! A sandbox backend makes sandboxes and hands over one byte channel each; everything said over the channel is here,
 //! so that it is the same for every sandbox backend.
 
+#[cfg(feature = "suites")]
+pub mod adversarial;
 mod backend;
 #[cfg(feature = "suites")]
 pub mod conformance;

@@ -115,9 +115,7 @@ fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
     become_root_inside(blueprint.map).doing("change to the sandbox's user")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing("ask to die with the spawner")?;
-    if !blueprint.entrances.is_empty() {
-        sys::unshare_cgroup().doing("leave the host's cgroups")?;
-    }
+    sys::unshare_cgroup().doing("leave the host's cgroups")?;
     rustix::system::sethostname(b"sandbox").doing("set the host name")?;
     sys::loopback_up().doing("bring the loopback interface up")?;
     attach(&clone_tree(Path::new(SKELETON)).doing("copy the skeleton")?, Path::new(STAGE))

@@ -16,8 +16,8 @@ const OLDEST: ABI = ABI::V3;
 const READ: [&str; 1] = ["/"];
 /// Places that are written too.
 const WRITE: [&str; 5] = ["/workspace", "/home/step", "/tmp", "/dev/shm", "/dev/pts"];
-/// Where only existing files are written, devices and the process's own settings.
-const WRITE_FILES: [&str; 2] = ["/dev", "/proc"];
+/// Where only existing files are written: devices. What of /proc can be written acts on the guest or the kernel.
+const WRITE_FILES: [&str; 1] = ["/dev"];
 
 /// Restricts this process and all that it starts.
 pub(super) fn restrict() -> io::Result<()> {

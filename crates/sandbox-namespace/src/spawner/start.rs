@@ -1,7 +1,7 @@
 //! Forking the spawner, and the worker's end of it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use protocol::frame::LayerReport;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -34,7 +34,9 @@ pub enum SpawnerError {
         remedy: String,
     },
     /// A folder that the operator added is wrong.
-    #[error("sandbox path `{0}` is not an absolute path of a folder")]
+    #[error(
+        "sandbox path `{0}` is not an absolute path of a folder, or is where sandboxes have their own files"
+    )]
     Path(PathBuf),
     /// The process has threads already.
     #[error("the spawner must be started before the first thread")]
@@ -42,6 +44,17 @@ pub enum SpawnerError {
     /// A system call failed.
     #[error("failed to start the spawner")]
     Io(#[from] std::io::Error),
+}
+
+/// Places that a sandbox has for itself; what the operator would add there would be hidden.
+const OWN_PLACES: [&str; 6] = ["/proc", "/sys", "/dev", "/tmp", sandbox::WORKSPACE, sandbox::HOME];
+
+fn is_addable(path: &Path) -> bool {
+    path.is_absolute()
+        && path.is_dir()
+        && path.parent().is_some()
+        && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        && !OWN_PLACES.iter().any(|place| path.starts_with(place))
 }
 
 /// The worker's end of a running spawner. Dropping it ends the spawner and all its sandboxes.
@@ -54,7 +67,7 @@ pub struct Spawner {
 impl Spawner {
     /// Forks the spawner. Call this first thing in `main`, before any thread is started.
     pub fn start(options: &SpawnerOptions) -> Result<Self, SpawnerError> {
-        if let Some(wrong) = options.paths.iter().find(|path| !path.is_absolute() || !path.is_dir()) {
+        if let Some(wrong) = options.paths.iter().find(|path| !is_addable(path)) {
             return Err(SpawnerError::Path(wrong.clone()));
         }
         if !options.threads && std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {

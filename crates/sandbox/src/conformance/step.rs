@@ -26,8 +26,8 @@ pub struct Step {
     pub stdin: Stdin,
     /// Where it may connect.
     pub network: Vec<NetworkRule>,
-    /// What of it the operator allows to be private.
-    pub policy: OperatorPolicy,
+    /// How it is resolved, and what of it the operator allows to be private.
+    pub dialer: Dialer,
     /// Whether it gets a terminal.
     pub terminal: bool,
     /// Limits of its processes.
@@ -47,7 +47,7 @@ impl Step {
             environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             stdin: Stdin::Empty,
             network: Vec::new(),
-            policy: OperatorPolicy::default(),
+            dialer: Dialer::new(OperatorPolicy::default()),
             terminal: false,
             limits: StepLimits::default(),
             deadline: Duration::from_secs(20),
@@ -88,7 +88,7 @@ impl Step {
             limits: self.limits,
         };
         let control = Control {
-            egress: Egress::new(self.network, Dialer::new(self.policy)),
+            egress: Egress::new(self.network, self.dialer),
             cancel: self.cancel,
             grace: Duration::from_secs(1),
             deadline: self.deadline,

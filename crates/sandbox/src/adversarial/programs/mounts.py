@@ -1,0 +1,25 @@
+# Everything that changes mounts or roots.
+MS_BIND, MS_REMOUNT = 4096, 32
+os.makedirs("/tmp/a/b", exist_ok=True)
+system_call("mount tmpfs", 165, b"none", b"/tmp/a", b"tmpfs", 0, 0)
+system_call("mount proc", 165, b"none", b"/tmp/a", b"proc", 0, 0)
+system_call("mount sysfs", 165, b"none", b"/tmp/a", b"sysfs", 0, 0)
+system_call("bind /usr", 165, b"/usr", b"/tmp/a", b"", MS_BIND, 0)
+system_call("remount / writable", 165, b"", b"/", b"", MS_REMOUNT | MS_BIND, 0)
+system_call("remount /usr writable", 165, b"", b"/usr", b"", MS_REMOUNT | MS_BIND, 0)
+system_call("umount /proc", 166, b"/proc", 2)
+system_call("umount /proc/sys", 166, b"/proc/sys", 2)
+system_call("umount /usr", 166, b"/usr", 2)
+system_call("pivot_root", 155, b"/tmp/a", b"/tmp/a/b")
+system_call("chroot", 161, b"/tmp/a")
+AT_FDCWD = -100
+system_call("open_tree clone", 428, AT_FDCWD, b"/usr", 1)
+system_call("fsopen", 430, b"tmpfs", 0)
+system_call("fspick", 433, AT_FDCWD, b"/", 0)
+system_call("move_mount", 429, AT_FDCWD, b"/tmp/a", AT_FDCWD, b"/tmp/a/b", 0)
+attributes = (ctypes.c_uint64 * 4)(0, 1, 0, 0)
+system_call("mount_setattr", 442, AT_FDCWD, b"/usr", 0, attributes, 32)
+for name, mode, device in (("char", 0o20666, 0x103), ("block", 0o60666, 0x800), ("kmem", 0o20666, 0x101)):
+    system_call("mknod " + name, 133, ("/tmp/" + name).encode(), mode, device)
+system_call("swapon", 167, b"/tmp/a", 0)
+system_call("quotactl", 179, 0, 0, 0, 0)
