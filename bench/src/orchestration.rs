@@ -10,7 +10,7 @@ use crate::load::{Turn, closed_loop, one_at_a_time};
 use crate::machine::monotonic_ns;
 use crate::restate::{self, Restate};
 use crate::rows::{Goal, Latency, Row};
-use crate::sagewai::{Sagewai, THREE_STEPS};
+use crate::sagewai::{Sagewai, Workflow};
 use crate::samples::Samples;
 use crate::target::{FIRST, HOLD, Target};
 
@@ -36,7 +36,8 @@ async fn beside_restate(arguments: &Arguments) -> Result<Vec<Row>> {
         Some(installed) => Some(Restate::start(installed, &arguments.work).await?),
         None => None,
     };
-    let waiting = if ours.waits().await? {
+    ours.publish(&Workflow::three_steps()).await?;
+    let waiting = if ours.waits(&Workflow::three_steps()).await? {
         "Each run is one request, answered at its end (ours: Prefer: wait)."
     } else {
         "Each run is one request, answered at its end, at Restate; ours takes two, a submission and its event stream, \
@@ -59,10 +60,10 @@ async fn throughput(
     outstanding: usize,
     waiting: &str,
 ) -> Result<Vec<Row>> {
+    let our_call = ours.run(&Workflow::three_steps());
     let (mut our_turns, mut peer_turns) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {
-        our_turns
-            .push(closed_loop(&ours.run(THREE_STEPS), outstanding, arguments.turn(), &ours.server).await?);
+        our_turns.push(closed_loop(&our_call, outstanding, arguments.turn(), &ours.server).await?);
         if let Some(peer) = peer {
             let turn = closed_loop(&peer.three_steps(), outstanding, arguments.turn(), &peer.server).await?;
             peer_turns.push(turn);
@@ -111,14 +112,16 @@ async fn latency(
     target: &mut Target,
     waiting: &str,
 ) -> Result<Vec<Row>> {
-    let document = first_step_document(target);
+    let first_step = Workflow::first_step_at("first-step", &format!("http://{}{FIRST}", target.address));
+    ours.publish(&first_step).await?;
+    let (first_step, three_steps) = (ours.run(&first_step), ours.run(&Workflow::three_steps()));
     let [mut our_first, mut our_done, mut peer_first, mut peer_done] = [const { Vec::new() }; 4];
     for _ in 0..arguments.rounds {
-        our_done.push(one_at_a_time(&ours.run(THREE_STEPS), arguments.operations).await?);
+        our_done.push(one_at_a_time(&three_steps, arguments.operations).await?);
         if let Some(peer) = peer {
             peer_done.push(one_at_a_time(&peer.three_steps(), arguments.operations).await?);
         }
-        our_first.push(our_first_steps(&ours.run(&document), target, arguments.operations).await?);
+        our_first.push(our_first_steps(&first_step, target, arguments.operations).await?);
         if let Some(peer) = peer {
             peer_first.push(peer_first_steps(&peer.three_steps(), arguments.operations).await?);
         }
@@ -150,17 +153,6 @@ async fn latency(
         .rows(),
     );
     Ok(rows)
-}
-
-fn first_step_document(target: &Target) -> String {
-    format!(
-        "document: {{ dsl: '1.0.3', namespace: default, name: first, version: '1.0.0' }}\n\
-         do:\n  \
-           - first: {{ call: http, with: {{ method: get, endpoint: 'http://{}{FIRST}' }} }}\n  \
-           - second: {{ call: noop }}\n  \
-           - third: {{ call: noop }}\n",
-        target.address
-    )
 }
 
 async fn our_first_steps(call: &Call, target: &mut Target, count: usize) -> Result<Samples> {
@@ -196,11 +188,14 @@ async fn submissions(arguments: &Arguments) -> Result<Vec<Row>> {
     busy.add_worker("worker", &["--slots", "1", "--allow-private", &allow]).await?;
     idle.add_worker("worker", &[]).await?;
     occupy(&busy, target).await?;
+    for system in [&none, &busy, &idle] {
+        system.publish(&Workflow::three_steps()).await?;
+    }
     let [mut none_turns, mut busy_turns, mut idle_turns] = [const { Vec::new() }; 3];
     for _ in 0..arguments.rounds {
         for (system, turns) in [(&idle, &mut idle_turns), (&none, &mut none_turns), (&busy, &mut busy_turns)]
         {
-            let call = system.submit(THREE_STEPS);
+            let call = system.submit(&Workflow::three_steps());
             turns.push(closed_loop(&call, SUBMITTERS, arguments.turn(), &system.server).await?);
         }
     }
@@ -219,8 +214,9 @@ async fn submissions(arguments: &Arguments) -> Result<Vec<Row>> {
 
 /// Gives the worker's one slot a step that does not end, and waits until it has begun.
 async fn occupy(busy: &Sagewai, mut target: Target) -> Result<()> {
-    let document = first_step_document(&target).replace(FIRST, HOLD);
-    let call = busy.submit(&document);
+    let hold = Workflow::first_step_at("hold", &format!("http://{}{HOLD}", target.address));
+    busy.publish(&hold).await?;
+    let call = busy.submit(&hold);
     Connection::open(call.address).await?.run(&call).await?;
     target.arrival().await?;
     Ok(())

@@ -13,26 +13,49 @@ use serde_json::json;
 use crate::http::{Call, Connection, Judged};
 use crate::process::{POLL, Process, READY_LIMIT, fresh_folder};
 
-/// A workflow of three no-op steps.
-pub(crate) const THREE_STEPS: &str = "\
-document: { dsl: '1.0.3', namespace: default, name: three, version: '1.0.0' }
-do:
-  - first: { call: noop }
-  - second: { call: noop }
-  - third: { call: noop }
-";
-/// A workflow of one step in mode 0.
-pub(crate) const MODE_0: &str = "\
-document: { dsl: '1.0.3', namespace: default, name: bare, version: '1.0.0' }
-do:
-  - only: { call: noop }
-";
-/// A workflow of one step in mode 1.
-pub(crate) const MODE_1: &str = "\
-document: { dsl: '1.0.3', namespace: default, name: sandboxed, version: '1.0.0' }
-do:
-  - only: { run: { shell: { command: ':' } } }
-";
+/// Seconds that the server is asked to wait for a run's end.
+const WAIT_SECONDS: u32 = 30;
+
+/// A workflow that is published before it is measured, as the peer's service is registered.
+#[derive(Clone, Debug)]
+pub(crate) struct Workflow {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its tasks, YAML in flow style.
+    pub(crate) tasks: String,
+}
+
+impl Workflow {
+    /// Three no-op steps.
+    pub(crate) fn three_steps() -> Workflow {
+        let tasks = "[{ first: { call: noop } }, { second: { call: noop } }, { third: { call: noop } }]";
+        Workflow { name: "three-steps", tasks: tasks.to_owned() }
+    }
+
+    /// One step in mode 0.
+    pub(crate) fn mode_0() -> Workflow {
+        Workflow { name: "mode-0", tasks: "[{ only: { call: noop } }]".to_owned() }
+    }
+
+    /// One step in mode 1.
+    pub(crate) fn mode_1() -> Workflow {
+        Workflow { name: "mode-1", tasks: "[{ only: { run: { shell: { command: ':' } } } }]".to_owned() }
+    }
+
+    /// An HTTP request, then two no-op steps.
+    pub(crate) fn first_step_at(name: &'static str, endpoint: &str) -> Workflow {
+        let first = format!("{{ first: {{ call: http, with: {{ method: get, endpoint: '{endpoint}' }} }} }}");
+        let tasks = format!("[{first}, {{ second: {{ call: noop }} }}, {{ third: {{ call: noop }} }}]");
+        Workflow { name, tasks }
+    }
+
+    fn document(&self) -> String {
+        let Workflow { name, tasks } = self;
+        format!(
+            "document: {{ dsl: '1.0.3', namespace: default, name: {name}, version: '1.0.0' }}\ndo: {tasks}\n"
+        )
+    }
+}
 
 /// A running server and its workers.
 pub(crate) struct Sagewai {
@@ -112,22 +135,31 @@ impl Sagewai {
         &self.workers
     }
 
-    /// Submits a document; done when it has been accepted.
-    pub(crate) fn submit(&self, document: &str) -> Call {
-        self.call("/api/v1/runs", &json!({ "document": document }), |_| Ok(Judged::Done))
+    /// Publishes a workflow.
+    pub(crate) async fn publish(&self, workflow: &Workflow) -> Result<()> {
+        let body = json!({ "document": workflow.document() });
+        let call = self.call("/api/v1/workflows", &body, |_| Ok(Judged::Done));
+        Connection::open(self.address).await?.run(&call).await?;
+        Ok(())
     }
 
-    /// Submits a document; done when its run has completed. The server is asked to answer then (RFC 7240); one that
-    /// answers before is followed by the run's events.
-    pub(crate) fn run(&self, document: &str) -> Call {
-        let mut call = self.call("/api/v1/runs", &json!({ "document": document }), judge);
-        call.headers.push(("prefer", "wait=30".to_owned()));
+    /// Submits a run of a published workflow; done when it has been accepted.
+    pub(crate) fn submit(&self, workflow: &Workflow) -> Call {
+        let reference = json!({ "namespace": "default", "name": workflow.name, "version": "1.0.0" });
+        self.call("/api/v1/runs", &json!({ "workflow": reference }), |_| Ok(Judged::Done))
+    }
+
+    /// Submits a run of a published workflow; done when it has completed. The server is asked to answer then (RFC 7240);
+    /// one that answers before is followed by the run's events.
+    pub(crate) fn run(&self, workflow: &Workflow) -> Call {
+        let mut call = Call { judge, ..self.submit(workflow) };
+        call.headers.push(("prefer", format!("wait={WAIT_SECONDS}")));
         call
     }
 
     /// Whether the server answers a submission when the run has ended.
-    pub(crate) async fn waits(&self) -> Result<bool> {
-        let answer = Connection::open(self.address).await?.run(&self.run(THREE_STEPS)).await?;
+    pub(crate) async fn waits(&self, workflow: &Workflow) -> Result<bool> {
+        let answer = Connection::open(self.address).await?.run(&self.run(workflow)).await?;
         Ok(matches!(judge(&answer)?, Judged::Done))
     }
 

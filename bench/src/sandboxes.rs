@@ -18,7 +18,7 @@ use crate::arguments::Arguments;
 use crate::footprint::run_to_end;
 use crate::load::one_at_a_time;
 use crate::rows::{Goal, Latency, Row};
-use crate::sagewai::{MODE_0, MODE_1, Sagewai};
+use crate::sagewai::{Sagewai, Workflow};
 use crate::samples::Samples;
 
 /// Memory that this process holds, as a busy worker does: making sandboxes must not become slower by it.
@@ -220,7 +220,10 @@ async fn modes(arguments: &Arguments) -> Result<Vec<Row>> {
     eprintln!("mode 1 beside mode 0");
     let mut stack = Sagewai::start(&arguments.sagewai, &arguments.work, "modes").await?;
     stack.add_worker("worker", &[]).await?;
-    let (mode_0, mode_1) = (stack.run(MODE_0), stack.run(MODE_1));
+    for workflow in [Workflow::mode_0(), Workflow::mode_1()] {
+        stack.publish(&workflow).await?;
+    }
+    let (mode_0, mode_1) = (stack.run(&Workflow::mode_0()), stack.run(&Workflow::mode_1()));
     // The pool learns what is wanted of it.
     one_at_a_time(&mode_1, WARM).await?;
     let (mut sandboxed, mut bare) = (Vec::new(), Vec::new());
