@@ -19,6 +19,7 @@ use super::limits::RUN_STEP_ROWS;
 use super::model::{HistoryEntry, Page, Role, Run, RunState, RunSummary};
 use super::problem::{Kind, Problem};
 use super::steps;
+use crate::ControlError;
 
 /// Which runs are listed.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -150,8 +151,8 @@ pub(super) async fn cancel(
     caller: Caller,
     RunPath(id): RunPath,
 ) -> Result<Json<RunSummary>, Problem> {
-    operable(&api, &caller, id).await?;
-    api.control.cancel(id).await?;
+    let summary = operable(&api, &caller, id).await?;
+    api.control.cancel(id).await.map_err(|error| refused(error, &summary, "cancelled"))?;
     Ok(Json(readable_summary(&api, &caller, id).await?.into()))
 }
 
@@ -165,8 +166,8 @@ pub(super) async fn suspend(
     caller: Caller,
     RunPath(id): RunPath,
 ) -> Result<Json<RunSummary>, Problem> {
-    operable(&api, &caller, id).await?;
-    api.control.suspend(id).await?;
+    let summary = operable(&api, &caller, id).await?;
+    api.control.suspend(id).await.map_err(|error| refused(error, &summary, "suspended"))?;
     Ok(Json(readable_summary(&api, &caller, id).await?.into()))
 }
 
@@ -180,8 +181,8 @@ pub(super) async fn resume(
     caller: Caller,
     RunPath(id): RunPath,
 ) -> Result<Json<RunSummary>, Problem> {
-    operable(&api, &caller, id).await?;
-    api.control.resume(id).await?;
+    let summary = operable(&api, &caller, id).await?;
+    api.control.resume(id).await.map_err(|error| refused(error, &summary, "resumed"))?;
     Ok(Json(readable_summary(&api, &caller, id).await?.into()))
 }
 
@@ -195,8 +196,8 @@ pub(super) async fn retry(
     caller: Caller,
     RunPath(id): RunPath,
 ) -> Result<Json<RunSummary>, Problem> {
-    operable(&api, &caller, id).await?;
-    api.control.retry(id).await?;
+    let summary = operable(&api, &caller, id).await?;
+    api.control.retry(id).await.map_err(|error| refused(error, &summary, "retried"))?;
     Ok(Json(readable_summary(&api, &caller, id).await?.into()))
 }
 
@@ -213,7 +214,19 @@ pub(super) async fn readable_summary(
     }
 }
 
-async fn operable(api: &Api, caller: &Caller, id: RunId) -> Result<(), Problem> {
+async fn operable(api: &Api, caller: &Caller, id: RunId) -> Result<store::RunSummary, Problem> {
     let summary = readable_summary(api, caller, id).await?;
-    caller.require_in(Role::Operator, &summary.namespace)
+    caller.require_in(Role::Operator, &summary.namespace)?;
+    Ok(summary)
+}
+
+/// A decision that the run's state does not allow, in words of the API.
+fn refused(error: ControlError, summary: &store::RunSummary, decision: &str) -> Problem {
+    match error {
+        ControlError::Conflict(_) => {
+            let detail = format!("run {} is {}: it cannot be {decision}", summary.run, summary.status.name());
+            Problem::new(Kind::Conflict, detail).hint(format!("its state: sagewai runs show {}", summary.run))
+        }
+        other => other.into(),
+    }
 }

@@ -174,8 +174,10 @@ impl Client {
                 .hint("use visible ASCII characters in ids, keys and tokens")
         })?;
         let response = self.transport.send(request).await.map_err(|error| {
+            // The client's own words say no more than these.
+            let cause = std::error::Error::source(&error).unwrap_or(&error);
             Failure::new(Exit::Unreachable, format!("cannot reach the server at {}", self.base))
-                .because(&error)
+                .because(cause)
                 .hint("start one with `sagewai dev`, or name another with --server URL")
         })?;
         if response.status().is_success() {

@@ -5,6 +5,7 @@ mod logs;
 
 use clap::{Args, Subcommand};
 use control::api::model::{Run, RunSummary, Step};
+use serde_json::Value;
 
 use super::client;
 use super::run::{error_text, follow, result_text};
@@ -173,7 +174,7 @@ fn run_text(run: &Run, all: bool, output: &Output) -> String {
     text.push('\n');
     text.push_str(&steps_text(run, all, output));
     for step in &run.steps {
-        if let (Some(error), false) = (&step.error, run.error.as_ref() == step.error.as_ref()) {
+        if let Some(error) = step.error.as_ref().filter(|error| !ended_it(run, error)) {
             text.push_str(&format!("\nstep {} {}\n{}", step.step, step.name, error_text(error, output)));
         }
     }
@@ -187,6 +188,13 @@ fn run_text(run: &Run, all: bool, output: &Output) -> String {
         text.push_str(&format!("\n{artifacts} artifacts: sagewai runs artifacts {}\n", summary.id));
     }
     text
+}
+
+/// Whether this error of a step is the one that ended the run, and so is shown as the run's.
+fn ended_it(run: &Run, error: &Value) -> bool {
+    run.error.as_ref().is_some_and(|of_run| {
+        ["type", "title", "detail"].iter().all(|part| of_run.get(part) == error.get(part))
+    })
 }
 
 async fn order(client: &Client, id: &str, verb: &str, output: &Output) -> Result<Exit, Failure> {

@@ -87,11 +87,18 @@ fn text(line: &Line) -> String {
                 )
             });
             let keys: Vec<String> =
-                keys.iter().map(|key| serde_json::to_string(key).unwrap_or_default()).collect();
-            let keys = if keys.is_empty() { String::new() } else { format!(" keys {}", keys.join(" ")) };
+                keys.iter().map(|key| format!("{} version {}", key.name, key.version)).collect();
+            let keys = if keys.is_empty() { String::new() } else { format!("; keys {}", keys.join(", ")) };
             format!("{verdict}{asked} to worker {worker}: {reason}{keys}")
         }
-        other => serde_json::to_string(other).expect("an event is plain data"),
+        Event::Stopped { .. } => "broker stopped".to_owned(),
+        Event::Released { worker, grant } => format!("released grant {grant} by worker {worker}"),
+        Event::Changed { operator_uid, change } => {
+            let detail = change.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+            format!("{} {} by uid {operator_uid}{detail}", change.action, change.subject)
+        }
+        Event::ChangeFailed { seq, reason } => format!("the change of line {seq} failed: {reason}"),
+        Event::Checkpoint(checkpoint) => format!("checkpoint over {} lines", checkpoint.seq),
     };
     format!("{} {} {}\n", line.seq, time(line.time_ms), safe_line(&what))
 }
