@@ -35,6 +35,7 @@ pub struct NamespaceBackend {
     orders: mpsc::Sender<Order>,
     layers: Vec<LayerReport>,
     cgroups: bool,
+    path: String,
     next: AtomicU64,
 }
 
@@ -61,7 +62,13 @@ impl NamespaceBackend {
             .layers
             .iter()
             .any(|report| report.layer == protocol::frame::Layer::Cgroup && report.enforced);
-        Ok(Arc::new(Self { orders, layers: spawner.layers, cgroups, next: AtomicU64::new(1) }))
+        Ok(Arc::new(Self {
+            orders,
+            layers: spawner.layers,
+            cgroups,
+            path: spawner.path,
+            next: AtomicU64::new(1),
+        }))
     }
 }
 
@@ -78,6 +85,7 @@ impl Backend for NamespaceBackend {
             tunnel_only: true,
             idle_bytes: IDLE_BYTES,
             create_ms: 2,
+            path: self.path.clone(),
         }
     }
 

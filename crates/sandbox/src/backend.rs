@@ -118,6 +118,8 @@ pub struct Capabilities {
     pub idle_bytes: u64,
     /// Time to make one, milliseconds; the warm pool plans with it.
     pub create_ms: u32,
+    /// Where a step's programs are looked up unless it says otherwise; [`crate::PATH`] and what the operator added.
+    pub path: String,
 }
 
 /// Joins what a sandbox's maker enforced with what its guest found: where both speak of a layer, both must hold it.

@@ -106,7 +106,7 @@ fn plan(extra: &[PathBuf]) -> io::Result<Plan> {
         plan.add_host_path(&Path::new("/").join(name), name)?;
     }
     for name in ETC_FOLDERS {
-        plan.add_host_path(&Path::new("/etc").join(name), &format!("etc/{name}"))?;
+        plan.add_host_path(&Path::new("/etc").join(name), format!("etc/{name}"))?;
     }
     for name in ETC_FILES {
         plan.copy_host_file(&Path::new("/etc").join(name), &format!("etc/{name}"));
@@ -120,7 +120,7 @@ fn plan(extra: &[PathBuf]) -> io::Result<Plan> {
         }
     }
     for device in DEVICES {
-        plan.add_host_path(&Path::new("/dev").join(device), &format!("dev/{device}"))?;
+        plan.add_host_path(&Path::new("/dev").join(device), format!("dev/{device}"))?;
     }
     for path in extra {
         let target =

@@ -57,10 +57,21 @@ fn is_addable(path: &Path) -> bool {
         && !OWN_PLACES.iter().any(|place| path.starts_with(place))
 }
 
+/// PATH of a step: what the operator added comes first, the folder `bin` of it where there is one.
+fn step_path(added: &[PathBuf]) -> String {
+    let folder =
+        |path: &PathBuf| Some(path.join("bin")).filter(|bin| bin.is_dir()).unwrap_or_else(|| path.clone());
+    let mut folders: Vec<String> =
+        added.iter().map(|path| folder(path).to_string_lossy().into_owned()).collect();
+    folders.push(sandbox::PATH.to_owned());
+    folders.join(":")
+}
+
 /// The worker's end of a running spawner. Dropping it ends the spawner and all its sandboxes.
 pub struct Spawner {
     pub(crate) socket: OwnedFd,
     pub(crate) layers: Vec<LayerReport>,
+    pub(crate) path: String,
     pub(crate) pid: Pid,
 }
 
@@ -83,7 +94,9 @@ impl Spawner {
         };
         drop(its);
         match wire::receive::<Reply>(ours.as_fd())? {
-            Some((Reply::Ready { layers }, _)) => Ok(Self { socket: ours, layers, pid }),
+            Some((Reply::Ready { layers }, _)) => {
+                Ok(Self { socket: ours, layers, path: step_path(&options.paths), pid })
+            }
             Some((Reply::Unavailable { reason, remedy }, _)) => {
                 Err(SpawnerError::Unavailable { reason, remedy })
             }

@@ -20,8 +20,11 @@ pub struct Case {
     /// What must hold, in a few words joined by `-`.
     pub name: &'static str,
     /// Tries it; an error says what did not hold.
-    pub run: for<'a> fn(&'a dyn Backend) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>,
+    pub run: for<'a> fn(&'a dyn Backend) -> Trying<'a>,
 }
+
+/// A case on its way.
+pub type Trying<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
 /// Tries all cases, one after the other, and says which did not hold.
 pub async fn check(backend: &dyn Backend) -> Result<usize, String> {

@@ -45,8 +45,7 @@ impl Host {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err(HostError::Length);
         }
-        let labels = name.split('.');
-        for label in labels.clone() {
+        for label in name.split('.') {
             if label.is_empty() || label.len() > MAX_LABEL_BYTES {
                 return Err(HostError::Length);
             }
@@ -55,7 +54,7 @@ impl Host {
                 return Err(HostError::Character);
             }
         }
-        let last = labels.last().unwrap_or_default().to_ascii_lowercase();
+        let last = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
         let hexadecimal =
             last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
         if hexadecimal || last.bytes().all(|b| b.is_ascii_digit()) {

@@ -52,7 +52,14 @@ impl Backend for FakeBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { images: true, limits: false, tunnel_only: true, idle_bytes: 64 << 10, create_ms: 1 }
+        Capabilities {
+            images: true,
+            limits: false,
+            tunnel_only: true,
+            idle_bytes: 64 << 10,
+            create_ms: 1,
+            path: crate::PATH.to_owned(),
+        }
     }
 
     async fn create(&self, _: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {

@@ -111,7 +111,7 @@ impl Session {
             session: self,
             _feeder: feeder,
         };
-        drive.to_the_end(&events, &control.cancel, control.grace, Instant::now() + control.deadline).await
+        drive.drive(&events, &control.cancel, control.grace, Instant::now() + control.deadline).await
     }
 }
 
@@ -183,7 +183,7 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    async fn to_the_end(
+    async fn drive(
         &mut self,
         events: &mpsc::Sender<StepEvent>,
         cancel: &CancellationToken,

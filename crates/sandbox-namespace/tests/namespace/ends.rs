@@ -1,7 +1,6 @@
 //! However it ends, nothing is left: processes, descriptors, mounts, cgroups.
 
-mod harness;
-
+use super::harness;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -148,7 +147,7 @@ fn victim() {
 fn start_victim() -> Option<(std::process::Child, u32)> {
     let program = std::env::current_exe().expect("a test knows its program");
     let mut victim = Command::new(program)
-        .args(["--exact", "victim", "--nocapture"])
+        .args(["--exact", "ends::victim", "--nocapture"])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()
@@ -304,6 +303,7 @@ fn added_paths_are_there_and_read_only() {
             let sandbox = backend.create(&Template::default()).await.expect("made");
             let mut session = Session::open(sandbox, &[]).await.expect("ready");
             let path = folder.display();
+            assert!(backend.capabilities().path.starts_with(&format!("{path}:")));
             let ran =
                 run(&mut session, Step::shell(&format!("sh {path}/tool; echo x > {path}/new || echo kept")))
                     .await;

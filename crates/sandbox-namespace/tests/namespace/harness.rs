@@ -30,7 +30,6 @@ pub(crate) fn run(test: impl AsyncFnOnce(&Arc<dyn Backend>)) {
 }
 
 /// Runs the test of that name in a process of user `nobody`, if this one is root's.
-#[allow(dead_code, reason = "each test file has its own copy of this module")]
 pub(crate) fn again_as_ordinary_user(test: &str) {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: this user is an ordinary one already");

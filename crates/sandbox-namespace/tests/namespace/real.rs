@@ -1,7 +1,6 @@
 //! Real sandboxes: the suites, as this user and as an ordinary one.
 
-mod harness;
-
+use super::harness;
 use sandbox::conformance;
 
 #[test]
@@ -15,5 +14,5 @@ fn conforms() {
 
 #[test]
 fn conforms_for_an_ordinary_user() {
-    harness::again_as_ordinary_user("conforms");
+    harness::again_as_ordinary_user("real::conforms");
 }

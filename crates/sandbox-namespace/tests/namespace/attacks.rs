@@ -1,7 +1,6 @@
 //! Every attack of the adversarial suite, as this user and as an ordinary one.
 
-mod harness;
-
+use super::harness;
 use sandbox::adversarial::{Verdict, attacks, try_attack};
 
 /// Tries one attack; what could not be tried is said.
@@ -24,7 +23,7 @@ macro_rules! attacks {
 
             #[test]
             fn $as_user() {
-                harness::again_as_ordinary_user(stringify!($test));
+                harness::again_as_ordinary_user(concat!("attacks::", stringify!($test)));
             }
         )*
 

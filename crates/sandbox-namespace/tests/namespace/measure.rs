@@ -1,7 +1,6 @@
 //! Measurements, not tests: run with `--release --run-ignored only --no-capture`. They print and never fail on a time.
 
-mod harness;
-
+use super::harness;
 use std::time::{Duration, Instant};
 
 use sandbox::conformance::{Step, run};
