@@ -115,7 +115,7 @@ impl Control {
     async fn tell(&self, run: RunId, event: Event) -> Result<(), ControlError> {
         let (reply, answer) = oneshot::channel();
         let input = Input::Event { event, origin: Origin::Client(reply) };
-        if self.core.schedule.try_push(run, input).is_err() {
+        if !self.core.schedule.try_push(run, input) {
             return Err(ControlError::Unavailable("too many requests wait for this run".to_owned()));
         }
         let stopping = || ControlError::Unavailable("the server is stopping".to_owned());

@@ -1,5 +1,7 @@
 //! The gRPC service over TCP, with the client that the protocol's code gives: enrolment, the work stream, grants, logs, blobs.
 
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test is to be seen where it does")]
+
 mod support;
 
 use std::net::SocketAddr;

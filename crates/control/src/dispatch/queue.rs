@@ -364,3 +364,125 @@ impl Behind {
         Behind::after(cursor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(namespace: &str, number: u32, priority: i32) -> Entry {
+        Entry {
+            key: (RunId(Uuid::from_u128(u128::from(number))), StepId(1)),
+            attempt: 0,
+            class: "class".into(),
+            priority,
+            ready_at: Timestamp(i64::from(number)),
+            task: "/do/0/one".into(),
+            mode: Mode::Bare,
+            spec: Bytes::from_static(b"{}"),
+            meta: Arc::new(RunMeta {
+                namespace: namespace.into(),
+                workflow: "w".to_owned(),
+                version: "1.0.0".to_owned(),
+            }),
+        }
+    }
+
+    fn pop(queue: &mut Queue) -> Option<u128> {
+        queue.pop("class").map(|entry| entry.key.0.0.as_u128())
+    }
+
+    fn pop_all(queue: &mut Queue) -> Vec<u128> {
+        std::iter::from_fn(|| pop(queue)).collect()
+    }
+
+    #[test]
+    fn namespaces_take_turns() {
+        let mut queue = Queue::new(100);
+        for number in 1..=4 {
+            queue.push(entry("busy", number, FRESH));
+        }
+        queue.push(entry("quiet", 5, FRESH));
+        assert_eq!(pop_all(&mut queue), [1, 5, 2, 3, 4]);
+    }
+
+    #[test]
+    fn begun_runs_come_first_and_new_ones_are_not_kept_out() {
+        let mut queue = Queue::new(100);
+        for number in 1..=6 {
+            queue.push(entry("n", number, CONTINUING));
+        }
+        for number in 11..=13 {
+            queue.push(entry("n", number, FRESH));
+        }
+        assert_eq!(pop_all(&mut queue), [1, 2, 3, 11, 4, 5, 6, 12, 13]);
+    }
+
+    #[test]
+    fn a_step_that_was_taken_out_is_not_handed_out() {
+        let mut queue = Queue::new(100);
+        queue.push(entry("n", 1, FRESH));
+        queue.push(entry("n", 2, FRESH));
+        assert!(queue.remove((RunId(Uuid::from_u128(1)), StepId(1))).is_some());
+        assert_eq!(pop_all(&mut queue), [2]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_read_from_the_store_in_its_order() {
+        let mut queue = Queue::new(2);
+        for number in 1..=5 {
+            queue.push(entry("n", number, FRESH));
+        }
+        assert_eq!(queue.len(), 2);
+        assert!(queue.wanted_refills().is_empty(), "the window is full");
+        assert_eq!((pop(&mut queue), pop(&mut queue)), (Some(1), Some(2)));
+        let refills = queue.wanted_refills();
+        let [refill] = refills.as_slice() else { panic!("one page is wanted") };
+        assert!(queue.wanted_refills().is_empty(), "it is asked for once");
+        // While the page is read, one more becomes ready, which the page has, and one that it has not.
+        queue.push(entry("n", 6, FRESH));
+        queue.push(entry("n", 7, FRESH));
+        let page = (3..=6).map(|number| entry("n", number, FRESH)).collect();
+        queue.refilled(refill, page, true);
+        assert_eq!(pop_all(&mut queue), [3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_page_that_is_not_the_last_leaves_the_rest_in_the_store() {
+        let mut queue = Queue::new(1);
+        for number in 1..=2 {
+            queue.push(entry("n", number, FRESH));
+        }
+        pop(&mut queue);
+        let refill = queue.wanted_refills().pop().expect("a page is wanted");
+        queue.push(entry("n", 9, FRESH));
+        queue.refilled(&refill, vec![entry("n", 2, FRESH), entry("n", 3, FRESH)], false);
+        assert_eq!(pop_all(&mut queue), [2, 3], "step 9 lies behind the page");
+        let next = queue.wanted_refills().pop().expect("the next page is wanted");
+        assert_eq!(next.after.at, Timestamp(3));
+    }
+
+    #[test]
+    fn a_rescan_makes_a_page_on_its_way_worthless() {
+        let mut queue = Queue::new(1);
+        for number in 1..=2 {
+            queue.push(entry("n", number, FRESH));
+        }
+        pop(&mut queue);
+        let refill = queue.wanted_refills().pop().expect("a page is wanted");
+        queue.rescan();
+        queue.refilled(&refill, Vec::new(), true);
+        let again = queue.wanted_refills();
+        assert!(again.iter().any(|refill| refill.priority == FRESH), "it is read again from its start");
+    }
+
+    #[test]
+    fn large_specs_fill_the_window_too() {
+        let mut queue = Queue::new(100);
+        for number in 1..=3 {
+            let mut large = entry("n", number, FRESH);
+            large.spec = vec![0; WINDOW_BYTES / 2].into();
+            queue.push(large);
+        }
+        assert_eq!(queue.len(), 2);
+    }
+}

@@ -23,7 +23,7 @@ pub(crate) struct Batch {
     /// Steps that are leased in a turn of their run, by the turn's index.
     pub(crate) leased: Vec<(usize, Match)>,
     /// Turns that change nothing: they are settled without the store.
-    pub(crate) unchanged: Vec<Box<PlannedTurn>>,
+    pub(crate) unchanged: Vec<PlannedTurn>,
     /// New ready steps, by the turn that makes them.
     fresh: HashMap<StepKey, usize>,
 }
@@ -86,7 +86,7 @@ impl Batch {
     /// A planned turn with the turns that belong to it. Its ready steps go on the board.
     pub(crate) fn add_planned(&mut self, board: &mut Board, mut planned: Box<PlannedTurn>) {
         if planned.is_empty() {
-            self.unchanged.push(planned);
+            self.unchanged.push(*planned);
             return;
         }
         let index = self.turns.len();

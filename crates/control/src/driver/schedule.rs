@@ -89,18 +89,18 @@ impl Schedule {
         }
     }
 
-    /// As [`Schedule::push`], but gives the input back when the mailbox is full.
-    pub(crate) fn try_push(&self, run: RunId, input: Input) -> Result<(), Input> {
+    /// As [`Schedule::push`], but drops the input when the mailbox is full. Answers whether it was taken.
+    pub(crate) fn try_push(&self, run: RunId, input: Input) -> bool {
         let mut state = self.state();
         if state.runs.get(&run).is_some_and(|slot| slot.inputs.len() >= MAX_MAILBOX) {
-            return Err(input);
+            return false;
         }
         let queued = state.push(run, input);
         drop(state);
         if queued {
             self.waiting.notify_one();
         }
-        Ok(())
+        true
     }
 
     /// Waits for a run with inputs and takes it.

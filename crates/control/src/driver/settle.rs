@@ -54,7 +54,7 @@ impl Committer {
         }
         for (turn, outcome) in planned {
             match outcome {
-                Outcome::Committed(version) => self.done(&mut mail, turn, version),
+                Outcome::Committed(version) => self.done(&mut mail, *turn, version),
                 Outcome::Repeated(run) => self.repeated(*turn, run),
                 failure => self.undo(&mut mail, *turn, &failure),
             }
@@ -96,12 +96,10 @@ impl Committer {
         mail.assign.entry(name).or_insert_with(|| (link, Vec::new())).1.push(assigned);
     }
 
-    fn done(&mut self, mail: &mut Mail, planned: Box<PlannedTurn>, version: u64) {
-        let PlannedTurn { mut live, later, told, creation, go_on, outcome, cancelled, .. } = {
-            self.tell_watchers(&planned);
-            self.count(&planned);
-            *planned
-        };
+    fn done(&mut self, mail: &mut Mail, planned: PlannedTurn, version: u64) {
+        self.tell_watchers(&planned);
+        self.follow_up(&planned);
+        let PlannedTurn { mut live, later, told, creation, go_on, outcome, cancelled, .. } = planned;
         let run = live.run.info().id;
         live.version = version;
         self.note_suspension(&live);
@@ -309,7 +307,8 @@ impl Committer {
         }
     }
 
-    fn count(&self, planned: &PlannedTurn) {
+    /// Counts a stored turn, and wakes who goes on with it.
+    fn follow_up(&self, planned: &PlannedTurn) {
         let metrics = &self.core.metrics;
         if planned.created {
             metrics.runs_submitted.add(1);

@@ -158,14 +158,10 @@ impl Session {
             let attempt = attempt_of(report.attempt.as_ref())?;
             match report.kind {
                 Some(report::Kind::Progress(progress)) => {
-                    if self.core.leases.holds(&self.link.name, attempt) {
-                        self.progress(attempt, progress, now);
-                    }
+                    self.progress(attempt, progress, now);
                 }
                 Some(report::Kind::Outcome(outcome)) => {
-                    if !self.outcome(attempt, &outcome, now) {
-                        stale.push(attempt);
-                    }
+                    stale.extend(self.outcome(attempt, &outcome, now).err());
                 }
                 None => {}
             }
@@ -179,6 +175,9 @@ impl Session {
     }
 
     fn progress(&mut self, attempt: AttemptId, progress: protocol::worker_api::Progress, now: Timestamp) {
+        if !self.core.leases.holds(&self.link.name, attempt) {
+            return;
+        }
         if !progress.note.is_empty() && self.core.watchers.is_followed(attempt.run) {
             let text = truncate(progress.note, MAX_NOTE_BYTES);
             self.core
@@ -195,12 +194,12 @@ impl Session {
         }
     }
 
-    /// Passes an outcome on to its run. False when the worker does not hold the attempt.
-    fn outcome(&mut self, attempt: AttemptId, outcome: &[u8], now: Timestamp) -> bool {
+    /// Passes an outcome on to its run, or gives back an attempt that the worker does not hold.
+    fn outcome(&mut self, attempt: AttemptId, outcome: &[u8], now: Timestamp) -> Result<(), AttemptId> {
         let cancelled = match self.core.leases.claim(&self.link.name, attempt) {
             Claim::Accepted { cancelled } => cancelled,
-            Claim::Repeated => return true,
-            Claim::Stale => return false,
+            Claim::Repeated => return Ok(()),
+            Claim::Stale => return Err(attempt),
         };
         self.log_bytes.remove(&attempt);
         let outcome = match read_outcome(outcome) {
@@ -215,7 +214,7 @@ impl Session {
         };
         let event = Event::StepFinished { step: attempt.step, outcome, at: now };
         self.core.schedule.push(attempt.run, Input::Event { event, origin });
-        true
+        Ok(())
     }
 
     async fn logs(&mut self, chunks: Vec<LogChunk>) -> Result<(), SessionError> {
