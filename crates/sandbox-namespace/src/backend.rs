@@ -57,7 +57,13 @@ impl NamespaceBackend {
         rustix::io::ioctl_fionbio(&spawner.socket, true)?;
         let socket = sys::watch(spawner.socket)?;
         let (orders, queue) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(talk(socket, queue));
+        let pid = spawner.pid;
+        tokio::spawn(async move {
+            talk(socket, queue).await;
+            // The socket is closed now, so the spawner ends; nobody else reaps it.
+            let reaping = move || rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            let _ = tokio::task::spawn_blocking(reaping).await;
+        });
         let cgroups = spawner
             .layers
             .iter()

@@ -34,8 +34,9 @@ pub(crate) fn made(landlock: bool, cgroup: LayerReport) -> Vec<LayerReport> {
 pub(crate) fn remedy(error: &io::Error) -> String {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-        return "AppArmor restricts user namespaces here: give sagewai a profile with `userns,` in /etc/apparmor.d (see \
-                deploy/apparmor), or set the sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        return "AppArmor restricts user namespaces here: put `abi <abi/4.0>, include <tunables/global> profile sagewai \
+                /PATH/OF/sagewai flags=(unconfined) { userns, }` into /etc/apparmor.d/sagewai and load it with \
+                `apparmor_parser -r`, or set the sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             .to_owned();
     }
     if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {

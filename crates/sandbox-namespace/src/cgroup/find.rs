@@ -85,7 +85,7 @@ fn find_unified(mounted: &[Mounted], own: &str, owner: &Owner) -> Result<OwnedFd
     let enable = || fs::write(folder.join("cgroup.subtree_control"), "+memory +pids +cpu");
     if enable().is_err() {
         // A cgroup that passes controllers on may hold no processes: step down into a leaf first.
-        step_down(&folder, owner).and_then(|()| enable()).map_err(unusable)?;
+        step_down(&folder).and_then(|()| enable()).map_err(unusable)?;
     }
     let folder = open(&folder).map_err(unusable)?;
     takes_new(&folder, owner).map_err(|error| unusable(error.into()))?;
@@ -93,9 +93,8 @@ fn find_unified(mounted: &[Mounted], own: &str, owner: &Owner) -> Result<OwnedFd
 }
 
 /// Moves the worker and this process into a leaf of the worker's cgroup.
-fn step_down(folder: &Path, owner: &Owner) -> std::io::Result<()> {
+fn step_down(folder: &Path) -> std::io::Result<()> {
     let leaf = folder.join("sagewai-worker");
-    let _ = owner;
     fs::create_dir_all(&leaf)?;
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     for pid in [parent.to_string(), std::process::id().to_string()] {

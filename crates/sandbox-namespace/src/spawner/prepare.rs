@@ -89,3 +89,18 @@ fn sealed(program: &[u8]) -> io::Result<OwnedFd> {
     rustix::fs::fcntl_add_seals(&file, seals)?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_change_the_sealed_guest() {
+        let file = sealed(b"program").expect("sealed");
+        assert!(rustix::io::pwrite(&file, b"x", 0).is_err(), "written");
+        assert!(rustix::fs::ftruncate(&file, 0).is_err(), "shortened");
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let again = std::fs::OpenOptions::new().write(true).open(path);
+        assert!(again.and_then(|mut file| std::io::Write::write_all(&mut file, b"x")).is_err(), "written anew");
+    }
+}
