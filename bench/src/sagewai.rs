@@ -1,6 +1,9 @@
 //! Sagewai as an operator starts it: the release build, server and workers as separate processes, SQLite, fsync on.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -100,7 +103,8 @@ impl Sagewai {
         let data = self.folder.join(name);
         std::fs::create_dir_all(&data)?;
         let join_token = self.folder.join(format!("{name}.join"));
-        std::fs::write(&join_token, made.secret)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&join_token)?;
+        file.write_all(made.secret.as_bytes())?;
         let mut command = Command::new(&self.binary);
         command
             .args([
