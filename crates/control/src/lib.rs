@@ -20,7 +20,7 @@ pub mod workers;
 
 pub use config::{ControlConfig, GrantKey};
 pub use driver::documents::{DOCUMENT_LABEL, MAX_DOCUMENT_BYTES, UNPUBLISHED_NAMESPACE};
-pub use driver::settle::MAX_LOST_ATTEMPTS;
+pub use driver::holders::MAX_LOST_ATTEMPTS;
 pub use error::{ControlError, PublishError, SubmitError};
 pub use handle::{Control, LogEntries, NewRun, Published, RunEvents, Source};
 pub use start::start;

@@ -1,7 +1,5 @@
 //! The driver with the dispatcher, the timers and the children: what is acknowledged is stored, and goes on after a crash.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a test is to be seen where it does")]
-
 mod support;
 
 use protocol::step::StepOutcome;

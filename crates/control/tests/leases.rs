@@ -1,7 +1,5 @@
 //! Leases: who holds a step, when it is handed out again, and what of late and repeated reports.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a test is to be seen where it does")]
-
 mod support;
 
 use protocol::step::StepOutcome;

@@ -7,7 +7,7 @@ use protocol::id::{AttemptId, Timestamp};
 use store::{StepChange, Turn};
 
 use super::input::Started;
-use super::planning::PlannedTurn;
+use super::planned::PlannedTurn;
 use crate::dispatch::board::{Board, Match};
 use crate::dispatch::leases::Lease;
 use crate::dispatch::queue::StepKey;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::batch::Batch;
 use super::input::Started;
 use super::live::LiveRun;
-use super::planning::PlannedTurn;
+use super::planned::PlannedTurn;
 use crate::core::Core;
 use crate::dispatch::board::Board;
 use crate::dispatch::queue::{CONTINUING, Entry, REFILL_ROWS, Refill, RunMeta, StepKey};
@@ -205,63 +205,6 @@ impl Committer {
             ToCommitter::Refilled(refill, page) => self.refilled(&refill, page),
             ToCommitter::Rescan => self.rescan = true,
         }
-    }
-
-    /// A worker has come: what the store says it holds stays its own if it has it, and is handed out again if not.
-    ///
-    /// The committer reads the leases itself: it is the one who writes them, so that none is on its way meanwhile.
-    async fn connect(&mut self, batch: &mut Batch, connect: Connect) {
-        let Connect { link, held, draining } = connect;
-        self.board.disconnect_name(&link.name);
-        let read = async {
-            let leases = self.core.store.worker_leases(&link.name).await?;
-            Ok::<_, StoreError>((leases, self.core.store.ready_classes().await?))
-        };
-        let (stored, classes) = match read.await {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::warn!(worker = %link.name, %error, "failed to read a worker's leases: its stream is closed");
-                link.close();
-                return;
-            }
-        };
-        let stored: Vec<AttemptId> = stored.into_iter().map(|lease| lease.attempt).collect();
-        let lost = held.iter().filter(|attempt| !stored.contains(attempt)).copied().collect();
-        link.send(Outgoing::Welcome { lost });
-        if draining {
-            link.send(Outgoing::Drain);
-        }
-        for attempt in stored {
-            if held.contains(&attempt) {
-                self.core.leases.adopt(&link.name, attempt);
-            } else {
-                self.lose(batch, attempt, Some(&link));
-            }
-        }
-        self.lose_cancelled(&link.name, &held);
-        self.board.connect(link, draining, &classes);
-    }
-
-    /// A worker was silent for too long: what it holds is handed out again.
-    async fn expire(&mut self, batch: &mut Batch, worker: &WorkerName) {
-        let now = self.core.clock.now();
-        if self.core.registry.is_alive(worker, now) {
-            return;
-        }
-        let stored = match self.core.store.worker_leases(worker).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                tracing::warn!(%worker, %error, "failed to read the leases of a silent worker; trying again");
-                return;
-            }
-        };
-        tracing::warn!(%worker, leases = stored.len(), "a worker is silent: its leases have expired");
-        self.board.disconnect_name(worker);
-        self.core.metrics.leases_expired.add(stored.len() as u64);
-        for lease in stored {
-            self.lose(batch, lease.attempt, None);
-        }
-        self.lose_cancelled(worker, &[]);
     }
 
     /// Reads the queue again from its start, with classes that were not known to have ready steps.

@@ -12,10 +12,13 @@
 pub(crate) mod batch;
 pub(crate) mod committer;
 pub(crate) mod documents;
+pub(crate) mod holders;
 pub(crate) mod input;
 pub(crate) mod live;
+pub(crate) mod planned;
 pub(crate) mod planners;
 pub(crate) mod planning;
 pub(crate) mod schedule;
 pub(crate) mod settle;
+pub(crate) mod tell;
 pub(crate) mod timers;

@@ -16,7 +16,7 @@ use store::{RunStatus, StoreError, Turn};
 use super::committer::ToCommitter;
 use super::input::{Alarm, Input, Origin};
 use super::live::{LiveRun, LoadError};
-use super::planning::PlannedTurn;
+use super::planned::PlannedTurn;
 use super::schedule::Work;
 use crate::core::Core;
 use crate::error::{ControlError, SubmitError};

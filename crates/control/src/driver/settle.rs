@@ -3,24 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use planner::{ChildId, Event, TaskPhase};
-use protocol::id::{AttemptId, RunId, Timestamp};
-use protocol::step::{StepError, StepOutcome, error_type};
+use planner::{ChildId, Event};
+use protocol::id::{AttemptId, RunId};
+use protocol::step::StepOutcome;
 use store::{Refusal, RunStatus, StepState as Stored};
 
-use super::batch::{Batch, Purpose, Release};
+use super::batch::{Batch, Purpose};
 use super::committer::{Committer, Outcome};
 use super::input::{Alarm, Input, Origin};
-use super::planning::{PlannedTurn, Told};
+use super::planned::{PlannedTurn, Told};
 use crate::dispatch::board::Match;
-use crate::dispatch::leases::{Cancelled, Lease, TakeLost};
-use crate::dispatch::queue::Entry;
+use crate::dispatch::leases::{Cancelled, Lease};
 use crate::error::{ControlError, SubmitError};
-use crate::watch::{RunEvent, StepState};
+use crate::watch::StepState;
 use crate::workers::link::{Assigned, Outgoing, WorkerLink, WorkerName};
-
-/// Workers that may be lost with one step before the step fails: it is likely the step that ends them.
-pub const MAX_LOST_ATTEMPTS: u32 = 4;
 
 /// Messages for workers, gathered over a batch so that each gets one of a kind.
 #[derive(Default)]
@@ -217,79 +213,6 @@ impl Committer {
         self.core.schedule.give_back(run, None, again);
     }
 
-    /// Takes an attempt from a worker that is lost. After too many the step fails.
-    pub(crate) fn lose(&mut self, batch: &mut Batch, attempt: AttemptId, link: Option<&Arc<WorkerLink>>) {
-        let lease = match self.core.leases.take_lost(attempt) {
-            TakeLost::Taken(lease) => lease.map(|lease| *lease),
-            TakeLost::Over => return,
-        };
-        let now = self.core.clock.now();
-        if lease.as_ref().is_some_and(|lease| lease.cancelled) {
-            self.stopped(attempt, now);
-        } else if attempt.attempt >= MAX_LOST_ATTEMPTS {
-            let outcome = StepOutcome::Failed { error: lost_too_often(attempt.attempt) };
-            let event = Event::StepFinished { step: attempt.step, outcome, at: now };
-            // It stays reported meanwhile, so that nobody takes it again.
-            let lease = Lease {
-                attempt: attempt.attempt,
-                worker: "".into(),
-                reported: true,
-                cancelled: false,
-                entry: None,
-            };
-            self.core.leases.insert((attempt.run, attempt.step), lease);
-            self.core.schedule.push(attempt.run, Input::Event { event, origin: Origin::Lost { attempt } });
-        } else {
-            batch.add_release(Release { attempt, lease, link: link.cloned() }, now);
-        }
-    }
-
-    /// Cancelled steps of a worker that is lost have stopped.
-    pub(crate) fn lose_cancelled(&mut self, worker: &WorkerName, held: &[AttemptId]) {
-        let now = self.core.clock.now();
-        for (attempt, cancelled) in self.core.leases.of_worker(worker) {
-            if cancelled
-                && !held.contains(&attempt)
-                && matches!(self.core.leases.take_lost(attempt), TakeLost::Taken(_))
-            {
-                self.stopped(attempt, now);
-            }
-        }
-    }
-
-    fn stopped(&self, attempt: AttemptId, at: Timestamp) {
-        let event = Event::StepFinished { step: attempt.step, outcome: StepOutcome::Cancelled, at };
-        self.core.schedule.push(attempt.run, Input::Event { event, origin: Origin::Driver });
-    }
-
-    fn released(&mut self, release: Release, outcome: &Outcome) {
-        let Release { attempt, lease, link } = release;
-        match outcome {
-            Outcome::Committed(_) => match lease.and_then(|lease| lease.entry) {
-                Some(mut entry) => {
-                    entry.attempt = attempt.attempt;
-                    if self.core.watchers.is_followed(attempt.run) {
-                        let note = "its worker was lost; it is handed out again".to_owned();
-                        let event = self.step_event(&entry, StepState::Lost, None, Some(note));
-                        self.core.watchers.tell(attempt.run, event);
-                    }
-                    if !self.suspended.contains(&attempt.run) {
-                        self.board.offer_again(entry);
-                    }
-                }
-                // A lease of before this server's start: the step is found in the store.
-                None => self.rescan = true,
-            },
-            Outcome::Refused(refusal) => tracing::debug!(%attempt, %refusal, "a lease was over already"),
-            _ => {
-                // The lease is still in the store: the worker is told anew when it comes again.
-                if let Some(link) = link {
-                    link.close();
-                }
-            }
-        }
-    }
-
     fn post(&self, mail: Mail) {
         for (worker, attempts) in mail.acknowledge {
             if let Some(link) = self.board.link(&worker) {
@@ -341,116 +264,5 @@ impl Committer {
         for child in &planned.cancelled_children {
             self.core.schedule.push(*child, Input::Alarm(Alarm::Cancel));
         }
-    }
-
-    fn tell_watchers(&self, planned: &PlannedTurn) {
-        let run = planned.live.run.info().id;
-        if !self.core.watchers.is_followed(run) {
-            return;
-        }
-        let time = self.core.clock.now();
-        let tell = |event| self.core.watchers.tell(run, event);
-        for note in &planned.notes {
-            // A step's own events say this for tasks that a worker runs.
-            if note.step.is_none() || matches!(note.phase, TaskPhase::Retried | TaskPhase::Skipped) {
-                tell(RunEvent::Note { time, step: note.step, text: words(note) });
-            }
-        }
-        for step in &planned.finished {
-            let (state, worker) = (watched(step.state), step.worker.as_deref().map(str::to_owned));
-            tell(RunEvent::Step {
-                time,
-                step: step.step,
-                task: step.open.task.as_ref().to_owned(),
-                mode: step.open.mode,
-                attempt: step.attempt,
-                state,
-                worker,
-                note: step.note.clone(),
-            });
-        }
-        for (step, open) in &planned.cancelled {
-            let (task, state) = (open.task.as_ref().to_owned(), StepState::Cancelled);
-            let mode = open.mode;
-            tell(RunEvent::Step {
-                time,
-                step: *step,
-                task,
-                mode,
-                attempt: 0,
-                state,
-                worker: None,
-                note: None,
-            });
-        }
-        for entry in &planned.ready {
-            tell(self.step_event(
-                entry,
-                StepState::Ready,
-                None,
-                self.core.registry.why_waiting(&entry.class),
-            ));
-        }
-        if planned.status_changed {
-            let status = planned.live.status;
-            tell(RunEvent::Status { time, status: status.name().to_owned(), ended: status.is_final() });
-        }
-    }
-
-    fn step_event(
-        &self,
-        entry: &Entry,
-        state: StepState,
-        worker: Option<&WorkerName>,
-        note: Option<String>,
-    ) -> RunEvent {
-        RunEvent::Step {
-            time: self.core.clock.now(),
-            step: entry.key.1,
-            task: entry.task.as_ref().to_owned(),
-            mode: entry.mode,
-            attempt: entry.attempt,
-            state,
-            worker: worker.map(|name| name.as_ref().to_owned()),
-            note,
-        }
-    }
-}
-
-fn watched(state: Stored) -> StepState {
-    match state {
-        Stored::Ready => StepState::Ready,
-        Stored::Leased => StepState::Leased,
-        Stored::Started => StepState::Running,
-        Stored::Completed => StepState::Completed,
-        Stored::Failed => StepState::Failed,
-        Stored::Cancelled => StepState::Cancelled,
-    }
-}
-
-fn words(note: &planner::TaskNote) -> String {
-    let phase = match note.phase {
-        TaskPhase::Started => "started",
-        TaskPhase::Completed => "completed",
-        TaskPhase::Faulted => "faulted",
-        TaskPhase::Skipped => "skipped",
-        TaskPhase::Retried => "is tried again",
-        TaskPhase::Cancelled => "cancelled",
-    };
-    match &note.detail {
-        Some(detail) => format!("{} {phase}: {detail}", note.name),
-        None => format!("{} {phase}", note.name),
-    }
-}
-
-fn lost_too_often(attempts: u32) -> StepError {
-    StepError {
-        kind: error_type::RUNTIME.to_owned(),
-        status: 500,
-        title: "The step's workers were lost".to_owned(),
-        detail: format!(
-            "{attempts} workers in a row were lost while they ran this step, so it is not tried again: look at the \
-             workers' logs for what ended them (memory?), then retry the run"
-        ),
     }
 }
