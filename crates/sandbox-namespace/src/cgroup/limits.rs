@@ -49,7 +49,12 @@ pub(super) fn settings(hierarchy: Hierarchy, limits: &Limits) -> Vec<Setting> {
     let quota = (u64::from(limits.cpu_millis) * PERIOD_US / 1000).max(MIN_QUOTA_US);
     match hierarchy {
         Hierarchy::Memory => {
-            vec![required("memory.limit_in_bytes", memory), wished("memory.memsw.limit_in_bytes", memory)]
+            // Memory and swap together may never be below memory alone, also while they change.
+            vec![
+                wished("memory.memsw.limit_in_bytes", -1),
+                required("memory.limit_in_bytes", memory),
+                wished("memory.memsw.limit_in_bytes", memory),
+            ]
         }
         Hierarchy::Processes => vec![required("pids.max", processes)],
         Hierarchy::Cpu => vec![required("cpu.cfs_quota_us", quota)],

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
@@ -14,6 +15,9 @@ use super::maps::IdMap;
 use crate::cgroup::{Cgroup, Cgroups};
 use crate::sys::{self, Side};
 use crate::wire::Limits;
+
+/// Bytes of what a failed set-up says that are read.
+const MAX_LAST_WORDS_BYTES: usize = 1000;
 
 /// A process that waits for its order, and the worker's ends of its channel.
 pub(super) struct Blank {
@@ -71,6 +75,23 @@ impl Blank {
     pub(super) fn order(&self, limits: &Limits) -> io::Result<()> {
         rustix::io::write(&self.orders, &Order { disk_bytes: limits.disk_bytes }.to_bytes())?;
         Ok(())
+    }
+
+    /// Waits for the guest to say anything; an error is what the set-up said instead.
+    pub(super) fn first_words(&self, limit: Timespec) -> io::Result<()> {
+        let mut events = [PollFd::new(&self.stdout, PollFlags::IN)];
+        let spoken = rustix::io::retry_on_intr(|| poll(&mut events, Some(&limit)))? > 0
+            && rustix::io::read(&self.stdout, &mut [0; 1])? == 1;
+        if spoken {
+            return Ok(());
+        }
+        self.kill();
+        let mut words = [0; MAX_LAST_WORDS_BYTES];
+        let bytes = rustix::io::read(&self.stderr, &mut words)?;
+        let words = String::from_utf8_lossy(&words[..bytes]).trim().to_owned();
+        let denied = words.contains("os error 1)") || words.contains("os error 13)");
+        let kind = if denied { io::ErrorKind::PermissionDenied } else { io::ErrorKind::Other };
+        Err(io::Error::new(kind, words))
     }
 
     /// What the worker's side gets.

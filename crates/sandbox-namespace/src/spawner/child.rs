@@ -38,6 +38,8 @@ const READ_ONLY_FOLDERS: [&str; 4] = ["sys", "irq", "bus", "fs"];
 const INODES_PER_MIB: u64 = 256;
 /// Fewest of them.
 const MIN_INODES: u64 = 4096;
+/// Smallest size of the writable places, bytes; to the kernel 0 would mean no limit.
+const MIN_DISK_BYTES: u64 = 64 << 10;
 
 /// What a sandbox is made with.
 pub(super) struct Blueprint<'a> {
@@ -192,7 +194,7 @@ fn mount_proc() -> Result<(), Failure> {
 
 /// One tmpfs for all places where the step may write, so that one limit holds for all of them together.
 fn mount_writable(order: Order, map: IdMap) -> Result<(), Failure> {
-    let size = order.disk_bytes;
+    let size = order.disk_bytes.max(MIN_DISK_BYTES);
     let inodes = (size >> 20).saturating_mul(INODES_PER_MIB).max(MIN_INODES);
     let options = [("size", size.to_string()), ("nr_inodes", inodes.to_string())];
     let options: Vec<(&str, &str)> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();

@@ -101,6 +101,6 @@ mod tests {
         assert!(rustix::fs::ftruncate(&file, 0).is_err(), "shortened");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let again = std::fs::OpenOptions::new().write(true).open(path);
-        assert!(again.and_then(|mut file| std::io::Write::write_all(&mut file, b"x")).is_err(), "written anew");
+        assert!(again.and_then(|mut file| io::Write::write_all(&mut file, b"x")).is_err(), "written anew");
     }
 }

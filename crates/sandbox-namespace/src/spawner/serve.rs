@@ -20,6 +20,8 @@ use crate::wire::{self, Limits, Reply, Request};
 const BLANKS: usize = 4;
 /// How long removing a cgroup that the kernel still holds is put off.
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+/// The longest the first sandbox may take.
+const REHEARSAL: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 /// No waiting: there is work to do ahead of need.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -79,8 +81,7 @@ impl Spawner {
                 return None;
             }
         };
-        wire::send(socket.as_fd(), &Reply::Ready { layers }, &[]).ok()?;
-        Some(Self {
+        let mut spawner = Self {
             socket,
             signals,
             worker,
@@ -93,7 +94,32 @@ impl Spawner {
             sandboxes: HashMap::new(),
             unremoved: Vec::new(),
             made: 0,
-        })
+        };
+        let reply = match spawner.rehearse() {
+            Ok(()) => Reply::Ready { layers },
+            Err(error) => Reply::Unavailable { reason: error.to_string(), remedy: layers::remedy(&error) },
+        };
+        spawner.reply(&reply).then_some(())?;
+        matches!(reply, Reply::Ready { .. }).then_some(spawner)
+    }
+
+    /// Makes one sandbox up to its guest's first words and destroys it: what this machine does not allow shows here.
+    fn rehearse(&mut self) -> io::Result<()> {
+        let blank = self.make_blank()?;
+        let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, disk_bytes: 1 << 20, processes: 8 };
+        if let Some(cgroup) = self.processes.get(&blank.pid).and_then(|process| process.cgroup.as_ref()) {
+            self.cgroups.limit(cgroup, &limits)?;
+        }
+        // If it is dead, its last words say why.
+        let _ = blank.order(&limits);
+        let spoken = blank.first_words(REHEARSAL);
+        blank.kill();
+        let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(blank.pid), WaitOptions::empty()));
+        let cgroup = self.processes.remove(&blank.pid).and_then(|process| process.cgroup);
+        if let Some(Err(held)) = cgroup.map(|cgroup| self.cgroups.release(cgroup)) {
+            self.unremoved.push(held);
+        }
+        spoken
     }
 
     /// Returns when the worker is gone.

@@ -11,8 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::conformance::{Step, run};
 use sandbox::pool::{Pool, PoolConfig};
 use sandbox::session::StepEvent;
-use sandbox::{Backend, SandboxError, Session, Template};
-use sandbox_namespace::{NamespaceBackend, Spawner};
+use sandbox::{Backend, SandboxError, SandboxLimits, Session, Template};
+use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerError};
 use tokio::sync::mpsc;
 
 /// Sandboxes of the normal test of cycles; the long one makes 10 000.
@@ -264,20 +264,40 @@ fn a_pool_of_real_sandboxes_notices_the_dead() {
 }
 
 #[test]
-fn what_cannot_be_made_says_why() {
+fn what_cannot_be_made_says_why_and_what_to_do() {
+    if let Err(error) = Spawner::start(&harness::options()) {
+        return eprintln!("skipped, no namespaces here: {error}");
+    }
     // A guest that is no program: the set-up fails at its last step, in the sandbox.
     let options =
         sandbox_namespace::SpawnerOptions { guest: Some(b"not a program".to_vec()), ..harness::options() };
-    let spawner = match Spawner::start(&options) {
-        Ok(spawner) => spawner,
-        Err(error) => return eprintln!("skipped, no namespaces here: {error}"),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let backend = NamespaceBackend::new(spawner).expect("talks");
-        let sandbox = backend.create(&Template::default()).await.expect("made");
-        let error = Session::open(sandbox, &[]).await.err().expect("there is no guest").to_string();
-        assert!(error.contains("failed to start the guest"), "{error}");
+    match Spawner::start(&options) {
+        Err(SpawnerError::Unavailable { reason, remedy }) => {
+            assert!(reason.contains("failed to start the guest"), "{reason}");
+            assert!(!remedy.is_empty());
+        }
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it started"),
+    }
+}
+
+#[test]
+fn sandboxes_of_different_sizes_follow_each_other() {
+    harness::run(async |backend| {
+        for round in 0..40_u64 {
+            let limits = SandboxLimits {
+                memory_bytes: (64 << 20) << (round * 7 % 5),
+                disk_bytes: if round % 9 == 0 { 0 } else { (1 << 20) << (round * 3 % 6) },
+                ..SandboxLimits::default()
+            };
+            let sandbox = backend.create(&Template { image: None, limits }).await.expect("made");
+            let mut session = Session::open(sandbox, &[]).await.expect("ready");
+            let ran =
+                run(&mut session, Step::shell("df -k /workspace | tail -1 | tr -s ' ' | cut -d' ' -f2"))
+                    .await;
+            assert_eq!(ran.text(), (limits.disk_bytes.max(64 << 10) >> 10).to_string(), "{ran:?}");
+            session.discard().await.expect("discarded");
+        }
     });
 }
 
