@@ -24,7 +24,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Vec<Row>> {
         / 1e6;
     let mut rows = vec![
         Row::new("guest, static", "MB", &[guest_mb])
-            .goal(Goal::AtMost(2.0))
+            .goal(Goal::Max(2.0))
             .method("size of the embedded program"),
         Row::new("sagewai, guest included", "MB", &[binary_mb]).method("size of the release build, stripped"),
     ];
@@ -51,7 +51,7 @@ async fn idle_memory(arguments: &Arguments) -> Result<Vec<Row>> {
     let method = format!("resident memory {SETTLE:?} after the start, nothing to do, default settings");
     let row = |name: &str, process: &Process, most: f64| -> Result<Row> {
         let resident = process.resident_mib()?;
-        Ok(Row::new(format!("{name}, idle"), "MiB", &[resident]).goal(Goal::AtMost(most)).method(&method))
+        Ok(Row::new(format!("{name}, idle"), "MiB", &[resident]).goal(Goal::Max(most)).method(&method))
     };
     Ok(vec![
         row("server", &stack.server, 40.0)?,
@@ -77,7 +77,7 @@ fn start_time(arguments: &Arguments) -> Result<Vec<Row>> {
         name: "start of the command line",
         ours: &ours,
         beside: Some(("true", &baseline)),
-        goals: Some((Goal::AtMost(10.0), Goal::AtMost(10.0))),
+        goals: Some((Goal::Max(10.0), Goal::Max(10.0))),
         method: &method,
     }
     .rows())

@@ -16,42 +16,49 @@ mod samples;
 mod sandboxes;
 mod target;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use sandbox_namespace::{Spawner, SpawnerOptions};
+use sandbox_namespace::{Spawner, SpawnerError, SpawnerOptions};
 
 use crate::arguments::{Arguments, Group};
 use crate::machine::Machine;
-use crate::rows::Report;
+use crate::rows::{Report, Row};
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     // First of all, as in the worker: the spawner is a fork of this process while it is small and has one thread.
     let spawner = arguments.wants(Group::Sandbox).then(|| Spawner::start(&SpawnerOptions::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(measure(&arguments, spawner))?;
+    let (report, failures) = runtime.block_on(measure(&arguments, spawner))?;
     print!("{}", report.table());
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report).context("the report is plain data")?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
+    ensure!(failures.is_empty(), "not everything could be measured:\n{}", failures.join("\n"));
     Ok(())
 }
 
+/// Measures group after group; one that fails, as when a process ends, takes no other with it.
 async fn measure(
     arguments: &Arguments,
-    spawner: Option<Result<Spawner, sandbox_namespace::SpawnerError>>,
-) -> Result<Report> {
+    spawner: Option<Result<Spawner, SpawnerError>>,
+) -> Result<(Report, Vec<String>)> {
     let mut report = Report::new(Machine::now()?);
+    let mut failures = Vec::new();
+    let mut take = |name, rows: Result<Vec<Row>>| match rows {
+        Ok(rows) => report.add(name, rows),
+        Err(error) => failures.push(format!("{name}: {error:#}")),
+    };
     if arguments.wants(Group::Footprint) {
-        report.add("footprint", footprint::measure(arguments).await?);
+        take("footprint", footprint::measure(arguments).await);
     }
     if arguments.wants(Group::Orchestration) {
-        report.add("orchestration", orchestration::measure(arguments).await?);
+        take("orchestration", orchestration::measure(arguments).await);
     }
     if let Some(spawner) = spawner {
-        report.add("sandbox", sandboxes::measure(arguments, spawner).await?);
+        take("sandbox", sandboxes::measure(arguments, spawner).await);
     }
     report.end(Machine::now()?);
-    Ok(report)
+    Ok((report, failures))
 }

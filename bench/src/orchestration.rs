@@ -85,11 +85,11 @@ async fn throughput(
     let mut rows = vec![
         Row::new(format!("durable steps, {outstanding} runs outstanding"), "steps/s", &rate(&our_turns))
             .beside(restate::NAME, &rate(&peer_turns))
-            .goal(Goal::AtLeastTimes(3.0))
+            .goal(Goal::MinTimes(3.0))
             .method(&method),
         Row::new(format!("server CPU per step, {outstanding} runs outstanding"), "ms", &cpu(&our_turns))
             .beside(restate::NAME, &cpu(&peer_turns))
-            .goal(Goal::AtMost(0.15))
+            .goal(Goal::Max(0.15))
             .method(format!("user and system time of the server process over the turn. {method}")),
     ];
     rows.extend(
@@ -130,7 +130,7 @@ async fn latency(
         "{} rounds of {} runs in turn, one at a time. {waiting}",
         arguments.rounds, arguments.operations
     );
-    let half = Some((Goal::AtMostTimes(0.5), Goal::AtMostTimes(0.5)));
+    let half = Some((Goal::MaxTimes(0.5), Goal::MaxTimes(0.5)));
     let mut rows = Latency {
         name: "submit to first step",
         ours: &our_first,
@@ -235,7 +235,7 @@ fn submission_rows(arguments: &Arguments, name: &str, turns: &[Turn], idle: &[Tu
     let mut rows = vec![
         Row::new(format!("submissions, {name}"), "runs/s", &rate(turns))
             .beside(BESIDE, &rate(idle))
-            .goal(Goal::AtLeastTimes(0.95))
+            .goal(Goal::MinTimes(0.95))
             .method(&method),
     ];
     rows.extend(
@@ -243,7 +243,7 @@ fn submission_rows(arguments: &Arguments, name: &str, turns: &[Turn], idle: &[Tu
             name: &format!("submission, {name}"),
             ours: &latency(turns),
             beside: Some((BESIDE, &latency(idle))),
-            goals: Some((Goal::AtMostTimes(1.05), Goal::AtMostTimes(1.05))),
+            goals: Some((Goal::MaxTimes(1.05), Goal::MaxTimes(1.05))),
             method: &method,
         }
         .rows(),

@@ -50,13 +50,13 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     /// At least so many times the baseline.
-    AtLeastTimes(f64),
+    MinTimes(f64),
     /// At most so many times the baseline.
-    AtMostTimes(f64),
+    MaxTimes(f64),
     /// At most this, in the row's unit.
-    AtMost(f64),
+    Max(f64),
     /// At most this, and at most so many times the baseline.
-    AtMostAndTimes(f64, f64),
+    MaxAndTimes(f64, f64),
 }
 
 impl Row {
@@ -96,10 +96,10 @@ impl Row {
     pub(crate) fn goal(mut self, goal: Goal) -> Row {
         let unit = self.unit;
         (self.goal, self.holds) = match goal {
-            Goal::AtLeastTimes(times) => (format!(">= {times}x"), self.ratio.map(|ratio| ratio >= times)),
-            Goal::AtMostTimes(times) => (format!("<= {times}x"), self.ratio.map(|ratio| ratio <= times)),
-            Goal::AtMost(most) => (format!("<= {most} {unit}"), Some(self.ours <= most)),
-            Goal::AtMostAndTimes(most, times) => (
+            Goal::MinTimes(times) => (format!(">= {times}x"), self.ratio.map(|ratio| ratio >= times)),
+            Goal::MaxTimes(times) => (format!("<= {times}x"), self.ratio.map(|ratio| ratio <= times)),
+            Goal::Max(most) => (format!("<= {most} {unit}"), Some(self.ours <= most)),
+            Goal::MaxAndTimes(most, times) => (
                 format!("<= {most} {unit}, <= {times}x"),
                 self.ratio.map(|ratio| ratio <= times && self.ours <= most),
             ),
@@ -244,17 +244,17 @@ mod tests {
     #[test]
     fn a_goal_that_needs_a_baseline_is_open_without_it() {
         let row = Row::new("steps", "1/s", &[300.0, 310.0, 290.0]);
-        assert_eq!(row.clone().beside("peer", &[]).goal(Goal::AtLeastTimes(3.0)).holds, None);
-        assert_eq!(row.clone().beside("peer", &[100.0]).goal(Goal::AtLeastTimes(3.0)).holds, Some(true));
-        assert_eq!(row.clone().beside("peer", &[101.0]).goal(Goal::AtLeastTimes(3.0)).holds, Some(false));
-        assert_eq!(row.goal(Goal::AtMost(299.0)).holds, Some(false));
+        assert_eq!(row.clone().beside("peer", &[]).goal(Goal::MinTimes(3.0)).holds, None);
+        assert_eq!(row.clone().beside("peer", &[100.0]).goal(Goal::MinTimes(3.0)).holds, Some(true));
+        assert_eq!(row.clone().beside("peer", &[101.0]).goal(Goal::MinTimes(3.0)).holds, Some(false));
+        assert_eq!(row.goal(Goal::Max(299.0)).holds, Some(false));
     }
 
     #[test]
     fn a_goal_of_two_parts_needs_both() {
         let row = Row::new("cold", "ms", &[1.5]).beside("bwrap", &[4.0]);
-        assert_eq!(row.clone().goal(Goal::AtMostAndTimes(2.0, 0.5)).holds, Some(true));
-        assert_eq!(row.clone().goal(Goal::AtMostAndTimes(1.0, 0.5)).holds, Some(false));
-        assert_eq!(row.goal(Goal::AtMostAndTimes(2.0, 0.1)).holds, Some(false));
+        assert_eq!(row.clone().goal(Goal::MaxAndTimes(2.0, 0.5)).holds, Some(true));
+        assert_eq!(row.clone().goal(Goal::MaxAndTimes(1.0, 0.5)).holds, Some(false));
+        assert_eq!(row.goal(Goal::MaxAndTimes(2.0, 0.1)).holds, Some(false));
     }
 }

@@ -80,7 +80,7 @@ async fn cold(arguments: &Arguments, backend: &dyn Backend) -> Result<Vec<Row>> 
         name: "namespace sandbox, cold: request to the guest's first frame",
         ours: &ready,
         beside,
-        goals: Some((Goal::AtMostAndTimes(2.0, 0.5), Goal::AtMost(6.0))),
+        goals: Some((Goal::MaxAndTimes(2.0, 0.5), Goal::Max(6.0))),
         method: &format!("{method}; bwrap from its start to its end"),
     }
     .rows();
@@ -153,7 +153,7 @@ async fn warm(arguments: &Arguments, backend: Arc<dyn Backend>) -> Result<Vec<Ro
         name: "namespace sandbox, warm: claim to process started",
         ours: &started,
         beside: None,
-        goals: Some((Goal::AtMost(1.0), Goal::AtMost(3.0))),
+        goals: Some((Goal::Max(1.0), Goal::Max(3.0))),
         method: &method,
     }
     .rows();
@@ -239,7 +239,7 @@ async fn modes(arguments: &Arguments) -> Result<Vec<Row>> {
         name: "mode 1 step, submit to done",
         ours: &sandboxed,
         beside: Some(("the same in mode 0", &bare)),
-        goals: Some((Goal::AtMostTimes(2.0), Goal::AtMostTimes(2.0))),
+        goals: Some((Goal::MaxTimes(2.0), Goal::MaxTimes(2.0))),
         method: &method,
     }
     .rows())
