@@ -88,7 +88,8 @@ fn control() {
     check(".a // \"none\"", json!({}), json!("none"));
     check("[(1, null, 2) // 3]", json!(null), json!([1, 2]));
     check("[(null, false) // (3, 4)]", json!(null), json!([3, 4]));
-    check("(error(\"x\")) // 1", json!(null), json!(1));
+    fails("(error(\"x\")) // 1", "x");
+    check("(error(\"x\"))? // 1", json!(null), json!(1));
     check("try error(\"x\") catch .", json!(null), json!("x"));
     check("try error({a: 1}) catch .a", json!(null), json!(1));
     check(

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use workflow::expression::{Expression, ExpressionError, Meter, Variables};
 
 const SEED: u64 = 0x5eed_0004;
-const AGREEMENTS: usize = 1_000;
+const AGREEMENTS: usize = 600;
 const WILD: usize = 2_000;
 
 /// SplitMix64: the same numbers on every machine.
@@ -43,7 +43,7 @@ fn inputs() -> Vec<Value> {
 }
 
 /// An expression whose meaning jq's manual settles, so that two implementations must agree. Left out is where jaq differs
-/// from jq on purpose: errors before `//`, slices of null, updates with no
+/// from jq on purpose: slices of null, updates with no
 /// output or several, numbers as keys, and which side of an operator goes first.
 fn settled(random: &mut Random, depth: usize) -> String {
     if depth == 0 {
@@ -69,9 +69,9 @@ fn settled(random: &mut Random, depth: usize) -> String {
     match random.below(34) {
         0 => format!("({} | {})", sub(random), sub(random)),
         1 => format!("({}, {})", sub(random), sub(random)),
-        2 => format!("(({})? // {})", sub(random), sub(random)),
+        2 => format!("(({}) // {})", sub(random), sub(random)),
         3 => format!("[{}]", sub(random)),
-        4 => format!("{{a: {}, b: {}}}", sub(random), sub(random)),
+        4 => format!("{{a: [{}], b: [{}]}}", sub(random), sub(random)),
         5 => format!("(try ({}) catch \"e\")", sub(random)),
         6 => format!("(if {} then {} else {} end)", sub(random), sub(random), sub(random)),
         7 => format!("(reduce ({}) as $x (0; [., $x] | tojson))", sub(random)),
@@ -185,7 +185,7 @@ fn ours_agrees_with_jaq() {
         }
     }
     eprintln!("{values} values and {errors} errors agree");
-    assert!(values > 800 && errors > 100, "the expressions say little: {values} values, {errors} errors");
+    assert!(values > 1_500 && errors > 300, "the expressions say little: {values} values, {errors} errors");
     wrong.sort_by_key(String::len);
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use workflow::Workflow;
 
 const SEED: u64 = 0x5eed_0001;
-const MUTATIONS_PER_EXAMPLE: usize = 300;
+const MUTATIONS_PER_EXAMPLE: usize = 100;
 
 fn shared() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/serverless-workflow");

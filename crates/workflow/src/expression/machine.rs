@@ -259,7 +259,7 @@ enum Choice<'a> {
         spot: Spot<'a>,
         then: u32,
     },
-    /// What comes after a `try` or `//`: an error from here is none of theirs.
+    /// What comes after a `try`: an error from here is not for it.
     Left {
         choice: u32,
     },

@@ -142,7 +142,7 @@ impl<'a> Machine<'a, '_> {
         Ok(Next::Evaluate { id, bindings, spot: Spot { value, way: Way::Off }, then })
     }
 
-    /// Looks for the `try` or `//` that an error belongs to; none means that it is the evaluation's.
+    /// Looks for the `try` that an error belongs to; none means that it is the evaluation's.
     pub(super) fn unwind(&mut self, error: Val<'a>) -> Outcome<'a, Next<'a>> {
         while let Some((choice, lengths)) = self.choices.pop() {
             self.work.spend(1)?;
@@ -153,13 +153,6 @@ impl<'a> Machine<'a, '_> {
                     return Ok(match handler {
                         Some(id) => Next::Evaluate { id, bindings, spot: Spot::plain(error), then },
                         None => Next::Backtrack,
-                    });
-                }
-                Choice::Alternative { seen, other, bindings, spot, then } => {
-                    self.cut(lengths);
-                    return Ok(match seen {
-                        true => Next::Backtrack,
-                        false => Next::Evaluate { id: other, bindings, spot, then },
                     });
                 }
                 _ => {}

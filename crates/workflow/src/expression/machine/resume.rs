@@ -78,7 +78,6 @@ impl<'a> Machine<'a, '_> {
                 if let (Choice::Alternative { seen, .. }, _) = &mut self.choices[choice as usize] {
                     *seen = true;
                 }
-                self.choose(Choice::Left { choice })?;
                 Ok(Next::Return { spot, to: then })
             }
             Frame::Leave { choice } => {

@@ -15,7 +15,7 @@ pub(super) const NATIVES: &[Native] = &[
         work.spend(text.len() as u64 / 8)?;
         work.allocate(text.len().saturating_mul(PARSE_FACTOR))?;
         match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(value) => from_owned_json(value, work, 0),
+            Ok(value) => from_owned_json(value, work),
             Err(error) => raise(format!("{} is no JSON: {error}", input.show())),
         }
     }),
@@ -139,7 +139,7 @@ pub(super) fn to_json_text<'a>(value: &Val<'a>, work: &mut Work) -> Outcome<'a, 
 }
 
 /// Nests as deep as serde_json parses, 128.
-fn from_owned_json<'a>(value: serde_json::Value, work: &mut Work, depth: u32) -> Outcome<'a, Val<'a>> {
+fn from_owned_json<'a>(value: serde_json::Value, work: &mut Work) -> Outcome<'a, Val<'a>> {
     use serde_json::Value;
     work.spend(1)?;
     Ok(match value {
@@ -152,7 +152,7 @@ fn from_owned_json<'a>(value: serde_json::Value, work: &mut Work, depth: u32) ->
         Value::Array(items) => {
             let mut array = work.vec(items.len())?;
             for item in items {
-                array.push(from_owned_json(item, work, depth + 1)?);
+                array.push(from_owned_json(item, work)?);
             }
             work.array(array)?
         }
@@ -160,7 +160,7 @@ fn from_owned_json<'a>(value: serde_json::Value, work: &mut Work, depth: u32) ->
             let mut map = work.map(entries.len())?;
             for (key, item) in entries {
                 work.allocate(key.len())?;
-                map.insert(key.into(), from_owned_json(item, work, depth + 1)?);
+                map.insert(key.into(), from_owned_json(item, work)?);
             }
             work.object(map)?
         }
