@@ -259,8 +259,11 @@ impl Random {
     }
 
     fn text(&mut self) -> String {
-        let texts = ["", "db.acme.com", "../../x", "a\0b", "\u{202e}\u{1b}[31m", "x".repeat(70_000).leak()];
-        texts[self.below(texts.len() as u64) as usize].to_owned()
+        let texts = ["", "db.acme.com", "../../x", "a\0b", "\u{202e}\u{1b}[31m"];
+        match texts.get(self.below(100) as usize % (texts.len() + 1)) {
+            Some(text) => (*text).to_owned(),
+            None => "x".repeat(self.below(70_000) as usize),
+        }
     }
 
     fn data(&mut self) -> Vec<u8> {
