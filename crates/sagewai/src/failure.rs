@@ -111,7 +111,7 @@ impl Failure {
                 | Kind::UnsupportedMediaType,
             ) => Exit::Invalid,
         };
-        let hint = problem.hint.unwrap_or_else(|| default_hint(kind).to_owned());
+        let hint = problem.hint.map_or_else(|| default_hint(kind).to_owned(), String::from);
         let mut failure = Failure::new(exit, problem.detail).hint(hint);
         failure.causes = problem.errors.iter().map(described).collect();
         failure.problem_findings = problem.errors;

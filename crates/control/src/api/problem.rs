@@ -201,7 +201,8 @@ pub struct Problem {
     pub detail: String,
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub hint: Option<Box<str>>,
     /// Findings about a document or a body, in the order of their places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Finding>,
@@ -261,7 +262,7 @@ impl Problem {
     }
 
     /// The same problem with what to do next.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }

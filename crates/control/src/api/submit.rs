@@ -97,7 +97,8 @@ fn check_labels(request: &SubmitRun) -> Result<(), Problem> {
     }
     for (key, value) in &request.labels {
         if key.starts_with(OWN_LABELS) {
-            let detail = format!("label `{key}`: labels that begin with `{OWN_LABELS}` are the platform's own");
+            let detail =
+                format!("label `{key}`: labels that begin with `{OWN_LABELS}` are the platform's own");
             return Err(Problem::new(Kind::MalformedRequest, detail));
         }
         if key.is_empty() || key.len() > RUN_LABEL_LIMIT_BYTES || value.len() > RUN_LABEL_LIMIT_BYTES {

@@ -11,10 +11,10 @@ mod workflow;
 
 pub use event::{Event, LogLine};
 pub use page::Page;
+pub(crate) use run::OWN_LABELS;
 pub use run::{ArtifactEntry, HistoryEntry, Run, RunState, RunSummary, SubmitRun, WorkflowReference};
 pub use step::{Step, StepState};
 pub use time::Time;
-pub(crate) use run::OWN_LABELS;
 pub(crate) use token::hex;
 pub use token::{
     CreateJoinToken, CreateToken, CreatedJoinToken, CreatedToken, JoinToken, Role, Token, Version,

@@ -53,7 +53,7 @@ async fn an_artifact_is_listed_and_fetched() {
     let listed = server.read(&format!("/api/v1/runs/{run}/artifacts"), ADMIN).await.json();
     let entry = json!({ "step": 1, "task": "write", "path": "report.md", "size": 9, "sha256": sha256 });
     assert_eq!(listed["items"], json!([entry]));
-    for query in [format!("path=report.md"), format!("sha256={sha256}")] {
+    for query in ["path=report.md".to_owned(), format!("sha256={sha256}")] {
         let fetched = server.read(&format!("/api/v1/runs/{run}/artifacts/content?{query}"), ADMIN).await;
         assert_eq!((fetched.status, &fetched.bytes[..]), (StatusCode::OK, REPORT));
         assert_eq!(fetched.headers["etag"], format!("\"{sha256}\""));
