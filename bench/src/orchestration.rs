@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::arguments::Arguments;
 use crate::http::{Call, Connection};
@@ -18,6 +18,10 @@ use crate::target::{FIRST, HOLD, Target};
 const STEPS: f64 = 3.0;
 /// Runs under way at once, in turns under load.
 const OUTSTANDING: [usize; 2] = [64, 256];
+/// Loops of the long run: the second and the last are timed.
+const LOOPS: [usize; 4] = [100, 1000, 8000, 1000];
+/// The longest a loop may take.
+const LOOP_LIMIT: Duration = Duration::from_secs(120);
 /// Clients that submit at once where the rate of submissions is measured.
 const SUBMITTERS: usize = 64;
 
@@ -50,6 +54,8 @@ async fn beside_restate(arguments: &Arguments) -> Result<Vec<Row>> {
     }
     eprintln!("latency, one run at a time");
     rows.extend(latency(arguments, &ours, peer.as_ref(), &mut target, waiting).await?);
+    eprintln!("a long run");
+    rows.push(growth(arguments, &ours, &mut target).await?);
     Ok(rows)
 }
 
@@ -177,6 +183,34 @@ async fn peer_first_steps(call: &Call, count: usize) -> Result<Samples> {
     Ok(times)
 }
 
+/// What a late step of a long run costs beside an early one.
+async fn growth(arguments: &Arguments, ours: &Sagewai, target: &mut Target) -> Result<Row> {
+    let workflow = Workflow::loops("long", &format!("http://{}{FIRST}", target.address), &LOOPS);
+    ours.publish(&workflow).await?;
+    let call = ours.submit(&workflow);
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.rounds {
+        Connection::open(call.address).await?.run(&call).await?;
+        let mut told = Vec::new();
+        while told.len() < LOOPS.len() {
+            told.push(
+                tokio::time::timeout(LOOP_LIMIT, target.arrival()).await.context("a loop does not end")??,
+            );
+        }
+        let each = |from: usize, to: usize| (told[to] - told[from]) as f64 / 1e6 / LOOPS[to] as f64;
+        early.push(each(0, 1));
+        late.push(each(2, 3));
+    }
+    let total: usize = LOOPS.iter().sum();
+    Ok(Row::new(format!("a step of one run, steps {} to {total}", total - LOOPS[3]), "ms", &late)
+        .beside(format!("the same run, steps {} to {}", LOOPS[0], LOOPS[0] + LOOPS[1]), &early)
+        .goal(Goal::MaxTimes(1.2))
+        .method(format!(
+            "{} runs of {total} no-op steps in loops, one step after the other",
+            arguments.rounds
+        )))
+}
+
 /// Submissions with no worker and with a saturated one, beside an idle fleet.
 async fn submissions(arguments: &Arguments) -> Result<Vec<Row>> {
     eprintln!("submissions with no worker, a saturated one, an idle one");
@@ -206,8 +240,8 @@ async fn submissions(arguments: &Arguments) -> Result<Vec<Row>> {
     let memory = none.server.resident_mib()?;
     let pending: usize = none_turns.iter().map(|turn| turn.calls).sum();
     rows.push(
-        Row::new(format!("server memory with {} thousand pending runs", pending / 1000), "MiB", &[memory])
-            .method("resident memory of the server without workers after its last turn"),
+        Row::new("server memory, all its runs pending", "MiB", &[memory])
+            .method(format!("resident memory of the server without workers after {pending} submissions")),
     );
     Ok(rows)
 }

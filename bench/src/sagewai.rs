@@ -52,6 +52,22 @@ impl Workflow {
         Workflow { name, tasks }
     }
 
+    /// No-op steps one after the other, in loops of so many, each loop followed by an HTTP request.
+    pub(crate) fn loops(name: &'static str, endpoint: &str, steps: &[usize]) -> Workflow {
+        let tasks: Vec<String> = steps
+            .iter()
+            .enumerate()
+            .map(|(n, steps)| {
+                let each = format!(
+                    "for: {{ each: n, in: '${{ [range({steps})] }}' }}, do: [{{ step: {{ call: noop }} }}]"
+                );
+                let told = format!("call: http, with: {{ method: get, endpoint: '{endpoint}' }}");
+                format!("{{ loop{n}: {{ {each} }} }}, {{ told{n}: {{ {told} }} }}")
+            })
+            .collect();
+        Workflow { name, tasks: format!("[{}]", tasks.join(", ")) }
+    }
+
     fn document(&self) -> String {
         let Workflow { name, tasks } = self;
         format!(
