@@ -65,8 +65,14 @@ impl Plant {
 
     /// Ends the server as a crash does, and starts another one over the same store.
     pub async fn restart(&mut self) {
+        self.restart_after(0).await;
+    }
+
+    /// As [`Plant::restart`], with so much time between the end and the start.
+    pub async fn restart_after(&mut self, milliseconds: i64) {
         self.server.abort();
         let _ = (&mut self.server).await;
+        self.clock.advance(milliseconds);
         self.faults = Faults::default();
         self.config.seed = self.config.seed.map(|seed| seed + 1_000_000);
         let store = FaultyStore { inner: Arc::clone(&self.durable), faults: self.faults.clone() };
