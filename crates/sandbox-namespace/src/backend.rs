@@ -192,11 +192,7 @@ impl Drop for NamespaceSandbox {
 }
 
 fn spawner_gone() -> SandboxError {
-    SandboxError::Unavailable {
-        backend: NAME,
-        reason: "its spawner is gone".to_owned(),
-        remedy: "restart the worker".to_owned(),
-    }
+    SandboxError::Gone { backend: NAME, reason: "its spawner has ended".to_owned() }
 }
 
 /// Sends orders to the spawner and its answers to who waits for them; the only user of the socket.

@@ -17,6 +17,14 @@ pub enum SandboxError {
         /// What the operator can do.
         remedy: String,
     },
+    /// What made the sandboxes of this backend has ended, and they with it; the worker has to be started again.
+    #[error("sandbox backend `{backend}` is gone: {reason}")]
+    Gone {
+        /// Name of the sandbox backend.
+        backend: &'static str,
+        /// What ended.
+        reason: String,
+    },
     /// Layers that the operator requires are absent: the start is refused.
     #[error("required isolation is absent: {}", .0.iter().map(|(layer, note)| format!("{layer:?} ({note})")).collect::<Vec<_>>().join(", "))]
     LayersAbsent(Vec<(Layer, String)>),

@@ -78,7 +78,8 @@ fn endpoint(server: &str) -> Result<Endpoint, WorkerError> {
 /// `pools` are the sandbox backends, best first; with none, the worker takes mode 0 only.
 ///
 /// # Errors
-/// The server's address is no URL, or the server refuses the credential. A server that cannot be reached is no error:
+/// The server's address is no URL, the server refuses the credential, or a sandbox backend has ended: the worker is then
+/// started again, and the server hands out anew what it held. A server that cannot be reached is no error:
 /// the worker tries again for as long as it lives.
 pub async fn run(
     config: WorkerConfig,
@@ -90,8 +91,12 @@ pub async fn run(
         WorkerError::Refused { message: "it holds characters that HTTP does not allow".to_owned() }
     })?;
     let steps = Steps::new(config, pools, channel.clone(), credential.clone())?;
+    let gone = steps.sandboxes_gone.clone();
     let mut link = Link { channel, credential, steps, shutdown };
-    link.keep_connected().await
+    tokio::select! {
+        ended = link.keep_connected() => ended,
+        () = gone.cancelled() => Err(WorkerError::SandboxesGone),
+    }
 }
 
 /// Why a stream ended.

@@ -23,6 +23,9 @@ pub enum WorkerError {
         /// The server's words.
         message: String,
     },
+    /// What makes the sandboxes has ended, and the running sandboxes with it.
+    #[error("the sandbox backend of this worker has ended; start the worker again")]
+    SandboxesGone,
     /// TLS needs the machine's root certificates.
     #[error("the machine's root certificates cannot be read: {0}; install `ca-certificates`")]
     RootCertificates(#[source] std::io::Error),

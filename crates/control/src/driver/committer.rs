@@ -47,6 +47,8 @@ pub(crate) enum ToCommitter {
     },
     /// A worker was silent for too long.
     Expired(WorkerName),
+    /// A worker has lost one step, and says so.
+    Lost(AttemptId),
     /// A worker is to take no more steps, or to take them again.
     Drain {
         /// The worker.
@@ -196,6 +198,7 @@ impl Committer {
                 }
             }
             ToCommitter::Expired(worker) => self.expire(batch, &worker).await,
+            ToCommitter::Lost(attempt) => self.lose(batch, attempt, None),
             ToCommitter::Drain { worker, draining } => {
                 self.board.set_draining(&worker, draining);
                 if draining && let Some(link) = self.board.link(&worker) {

@@ -76,7 +76,7 @@ impl Committer {
     }
 
     /// Takes an attempt from a worker that is lost. After too many the step fails.
-    fn lose(&mut self, batch: &mut Batch, attempt: AttemptId, link: Option<&Arc<WorkerLink>>) {
+    pub(crate) fn lose(&mut self, batch: &mut Batch, attempt: AttemptId, link: Option<&Arc<WorkerLink>>) {
         let lease = match self.core.leases.take_lost(attempt) {
             TakeLost::Taken(lease) => lease.map(|lease| *lease),
             TakeLost::Over => return,

@@ -112,7 +112,7 @@ impl Session {
             Some(worker_message::Kind::Ready(ready)) => {
                 self.send(ToCommitter::Credit(Arc::clone(&self.link), ready.credit)).await
             }
-            Some(worker_message::Kind::Reports(reports)) => self.reports(reports.reports),
+            Some(worker_message::Kind::Reports(reports)) => self.reports(reports.reports).await,
             Some(worker_message::Kind::Logs(logs)) => self.logs(logs.chunks).await,
             Some(worker_message::Kind::Heartbeat(heartbeat)) => {
                 let beat = Beat { link: Arc::clone(&self.link), beat: heartbeat.beat };
@@ -151,7 +151,7 @@ impl Session {
         self.core.committer.send(message).await.map_err(|_| stopping())
     }
 
-    fn reports(&mut self, reports: Vec<Report>) -> Result<(), SessionError> {
+    async fn reports(&mut self, reports: Vec<Report>) -> Result<(), SessionError> {
         let now = self.core.clock.now();
         let mut stale = Vec::new();
         for report in reports {
@@ -162,6 +162,12 @@ impl Session {
                 }
                 Some(report::Kind::Outcome(outcome)) => {
                     stale.extend(self.outcome(attempt, &outcome, now).err());
+                }
+                Some(report::Kind::Lost(reason)) => {
+                    if self.core.leases.holds(&self.link.name, attempt) {
+                        tracing::warn!(%attempt, worker = %self.link.name, reason = truncate(reason, MAX_NOTE_BYTES), "a worker lost a step");
+                        self.send(ToCommitter::Lost(attempt)).await?;
+                    }
                 }
                 None => {}
             }

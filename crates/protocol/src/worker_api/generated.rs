@@ -98,7 +98,7 @@ pub struct Reports {
 pub struct Report {
     #[prost(message, optional, tag = "1")]
     pub attempt: ::core::option::Option<Attempt>,
-    #[prost(oneof = "report::Kind", tags = "2, 3")]
+    #[prost(oneof = "report::Kind", tags = "2, 3, 4")]
     pub kind: ::core::option::Option<report::Kind>,
 }
 /// Nested message and enum types in `Report`.
@@ -110,6 +110,9 @@ pub mod report {
         /// JSON of protocol::step::StepOutcome
         #[prost(bytes, tag = "3")]
         Outcome(::prost::alloc::vec::Vec<u8>),
+        /// the worker lost the step through no fault of its own (its sandbox is gone):
+        #[prost(string, tag = "4")]
+        Lost(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

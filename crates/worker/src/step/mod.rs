@@ -43,9 +43,11 @@ pub(crate) struct Steps {
     pub(crate) running: Running,
     pub(crate) outbox: Outbox,
     pub(crate) logs: Arc<LogQueue>,
-    progress: Mutex<HashMap<AttemptId, Progress>>,
+    progress: Mutex<HashMap<AttemptId, report::Kind>>,
     progress_wake: Notify,
     ended: Notify,
+    /// Cancelled when a sandbox backend has ended: this worker can keep its promises no longer.
+    pub(crate) sandboxes_gone: CancellationToken,
     /// Slots of steps that ended without a report, whose credit is still to be given back.
     unreported: AtomicU32,
 }
@@ -79,6 +81,8 @@ pub(crate) enum Undone {
     Failed(StepError),
     /// It was told to stop.
     Stopped,
+    /// Its sandbox was lost through no fault of the step: the server hands it out again.
+    Lost(String),
 }
 
 impl From<StepError> for Undone {
@@ -110,6 +114,7 @@ impl Steps {
             progress: Mutex::default(),
             progress_wake: Notify::new(),
             ended: Notify::new(),
+            sandboxes_gone: CancellationToken::new(),
             unreported: AtomicU32::new(0),
         }))
     }
@@ -162,10 +167,7 @@ impl Steps {
         let noted = std::mem::take(&mut *self.progress.lock().expect("no holder of the progress panics"));
         noted
             .into_iter()
-            .map(|(attempt, progress)| Report {
-                attempt: Some(attempt.into()),
-                kind: Some(report::Kind::Progress(progress)),
-            })
+            .map(|(attempt, kind)| Report { attempt: Some(attempt.into()), kind: Some(kind) })
             .collect()
     }
 
@@ -244,22 +246,33 @@ impl Steps {
             Ok(Done { output, artifacts }) => StepOutcome::Completed { output, artifacts },
             Err(Undone::Failed(error)) => StepOutcome::Failed { error },
             Err(Undone::Stopped) => StepOutcome::Cancelled,
+            Err(Undone::Lost(reason)) => {
+                tracing::warn!(attempt = %id, reason, "a step was lost with its sandbox");
+                // Said once: if it does not arrive, the next stream's hello no longer names the attempt as held.
+                self.note_progress(id, report::Kind::Lost(reason));
+                return self.end_unreported(id);
+            }
         };
+        if self.running.told(id) == Some(Stop::LeaseLost) {
+            return self.end_unreported(id);
+        }
         // Into the outbox before it leaves the running steps, so that it is held at every moment.
         let text = serde_json::to_vec(&outcome).expect("a step's outcome is JSON");
-        if self.running.told(id) == Some(Stop::LeaseLost) {
-            self.running.end(id);
-            self.unreported.fetch_add(1, Ordering::Relaxed);
-            self.progress_wake.notify_one();
-        } else {
-            self.outbox.put(id, Bytes::from(text));
-            self.running.end(id);
-        }
+        self.outbox.put(id, Bytes::from(text));
+        self.running.end(id);
         self.ended.notify_one();
     }
 
-    fn note_progress(&self, id: AttemptId, progress: Progress) {
-        self.progress.lock().expect("no holder of the progress panics").insert(id, progress);
+    /// Ends a step that leaves no outcome; its slot is free again.
+    fn end_unreported(&self, id: AttemptId) {
+        self.running.end(id);
+        self.unreported.fetch_add(1, Ordering::Relaxed);
+        self.progress_wake.notify_one();
+        self.ended.notify_one();
+    }
+
+    fn note_progress(&self, id: AttemptId, kind: report::Kind) {
+        self.progress.lock().expect("no holder of the progress panics").insert(id, kind);
         self.progress_wake.notify_one();
     }
 }
@@ -269,7 +282,11 @@ impl Attempted<'_> {
     pub(crate) fn started(&self, sandbox: &str) {
         self.steps.note_progress(
             self.id,
-            Progress { note: String::new(), started: true, sandbox: sandbox.to_owned() },
+            report::Kind::Progress(Progress {
+                note: String::new(),
+                started: true,
+                sandbox: sandbox.to_owned(),
+            }),
         );
     }
 }

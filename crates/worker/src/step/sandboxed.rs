@@ -51,10 +51,15 @@ pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
     };
     // Nothing of a step may outlive it, so its end is reported once the sandbox is gone.
     let (discarded, ()) = tokio::join!(session.discard(), broker_told);
-    if let Err(error) = discarded {
-        tracing::error!(attempt = %attempted.id, %error, "a sandbox could not be destroyed");
+    match discarded {
+        Ok(()) => result,
+        // The sandbox did not end by itself: all of them did, with what made them.
+        Err(error @ SandboxError::Gone { .. }) if result.is_err() => Err(sandbox_error(attempted, error)),
+        Err(error) => {
+            tracing::error!(attempt = %attempted.id, %error, "a sandbox could not be destroyed");
+            result
+        }
     }
-    result
 }
 
 /// The pool of the sandbox backend that the step asks for, or the best.
@@ -370,6 +375,11 @@ fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
         error @ (SandboxError::Unavailable { .. } | SandboxError::LayersAbsent(_)) => {
             configuration(error.to_string()).into()
         }
+        error @ SandboxError::Gone { .. } => {
+            attempted.steps.sandboxes_gone.cancel();
+            Undone::Lost(error.to_string())
+        }
+        error @ SandboxError::ShutDown => Undone::Lost(error.to_string()),
         error => runtime(error.to_string()).into(),
     }
 }
