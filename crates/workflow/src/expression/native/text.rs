@@ -132,7 +132,7 @@ pub(super) fn to_text<'a>(value: Val<'a>, work: &mut Work) -> Outcome<'a, Val<'a
 pub(super) fn to_json_text<'a>(value: &Val<'a>, work: &mut Work) -> Outcome<'a, Val<'a>> {
     let weight = usize::try_from(value.weight(work)?).unwrap_or(usize::MAX);
     work.allocate(weight)?;
-    work.spend(weight as u64 / 32)?;
+    work.spend(weight as u64 / 8)?;
     let json = value.to_json(work)?;
     let text = json.to_string();
     work.text(text)
