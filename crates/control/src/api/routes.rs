@@ -63,6 +63,7 @@ pub(super) fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(workflows::show))
         .routes(routes!(workers::list))
         .routes(routes!(workers::drain))
+        .routes(routes!(workers::undrain))
         .routes(routes!(workers::remove))
         .routes(routes!(join_tokens::create, join_tokens::list))
         .routes(routes!(join_tokens::revoke))

@@ -33,6 +33,21 @@ pub(super) async fn drain(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Lets a drained worker take steps again, from when it connects the next time.
+#[utoipa::path(post, path = "/api/v1/workers/{name}/undrain", tag = "workers",
+    params(("name" = String, Path, description = "Name of the worker")), responses(
+    (status = 204, description = "It may take steps"), (status = 401, body = Problem), (status = 403, body = Problem),
+    (status = 404, body = Problem)))]
+pub(super) async fn undrain(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.require_whole_admin()?;
+    api.control.undrain(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Takes a worker's credential away and closes its stream; what it holds is handed out again when its leases expire.
 #[utoipa::path(delete, path = "/api/v1/workers/{name}", tag = "workers",
     params(("name" = String, Path, description = "Name of the worker")), responses(

@@ -37,6 +37,7 @@ const OPERATIONS: &[&str] = &[
     "POST /api/v1/runs/{id}/suspend",
     "POST /api/v1/tokens",
     "POST /api/v1/workers/{name}/drain",
+    "POST /api/v1/workers/{name}/undrain",
     "POST /api/v1/workflows",
     "POST /api/v1/workflows/validate",
 ];

@@ -5,6 +5,7 @@ mod artifacts;
 mod documents;
 mod errors;
 mod paging;
+mod runs;
 
 use std::sync::Arc;
 
