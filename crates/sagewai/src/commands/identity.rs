@@ -1,16 +1,17 @@
 //! `sagewai identity`: Sealed Identities, at the broker of this machine, over its private socket.
 
 mod audit;
+mod keys;
+mod parties;
 mod policy;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use identity::admin::wire::{IdentityDetail, IdentitySummary, Party, Status};
+use identity::admin::wire::{IdentityDetail, IdentitySummary, Status};
 use identity::admin::{Client, ClientError};
 use identity::builtin::Expect;
-use identity::policy::Policy;
-use identity::reference::{IdentityName, KeyName, ViewName};
+use identity::reference::{KeyName, ViewName};
 
 use crate::cli::Globals;
 use crate::config::{Broker, BrokerFlags, Layers};
@@ -18,7 +19,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Table, Tone};
 use crate::process::small_runtime;
-use crate::{files, secret_input};
 
 /// Arguments of `sagewai identity`.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ enum Command {
     )]
     Set {
         #[command(flatten)]
-        key: KeyArguments,
+        key: keys::KeyArguments,
         /// A plain setting: it is not redacted in output.
         #[arg(long)]
         plain: bool,
@@ -58,7 +58,7 @@ enum Command {
     #[command(after_help = "Examples:\n  sagewai identity rotate acme-prod API_TOKEN --stdin < new-token")]
     Rotate {
         #[command(flatten)]
-        key: KeyArguments,
+        key: keys::KeyArguments,
     },
     /// List the identities
     List,
@@ -114,54 +114,17 @@ enum Command {
     /// The workers that may ask this broker
     Worker {
         #[command(subcommand)]
-        command: PartyCommand,
+        command: parties::PartyCommand,
     },
     /// The servers whose grants this broker trusts
     Server {
         #[command(subcommand)]
-        command: PartyCommand,
+        command: parties::PartyCommand,
     },
     /// Encrypt the values with a new data key
     RotateDataKey,
     /// Show the broker's public key and what it does about its own memory
     Status,
-}
-
-#[derive(Debug, Args)]
-struct KeyArguments {
-    /// Name of the identity.
-    name: String,
-    /// Name of the key: the environment variable that the step gets.
-    key: String,
-    /// Read the value from standard input, as it is.
-    #[arg(long, conflicts_with = "file")]
-    stdin: bool,
-    /// Read the value from a file, as it is.
-    #[arg(long)]
-    file: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-enum PartyCommand {
-    /// Accept a public key under a name
-    #[command(
-        alias = "enrol",
-        after_help = "Examples:\n  sagewai identity worker trust build-7 @worker.pub\n  \
-        sagewai identity server trust sagewai @/var/lib/sagewai/server/grant.pub"
-    )]
-    Trust {
-        /// Its name.
-        name: String,
-        /// Its public key, or @FILE.
-        key: String,
-    },
-    /// List them
-    List,
-    /// Accept it no longer
-    Remove {
-        /// Its name.
-        name: String,
-    },
 }
 
 pub(super) fn run(arguments: Arguments, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
@@ -176,12 +139,12 @@ pub(super) fn run(arguments: Arguments, globals: &Globals, output: &Output) -> R
 async fn run_command(client: &Client, command: Command, output: &Output) -> Result<(), Failure> {
     match command {
         Command::Set { key, plain, allow_namespace } => {
-            set(client, &key, !plain, Expect::Any, allow_namespace.as_deref(), output).await
+            keys::set(client, &key, !plain, Expect::Any, allow_namespace.as_deref(), output).await
         }
-        Command::Rotate { key } => rotate(client, &key, output).await,
+        Command::Rotate { key } => keys::rotate(client, &key, output).await,
         Command::List => list(client, output).await,
         Command::Show { name } => show(client, &name, output).await,
-        Command::Remove { name, key, view } => remove(client, &name, key, view, output).await,
+        Command::Remove { name, key, view } => keys::remove(client, &name, key, view, output).await,
         Command::View { name, view, keys } => {
             let keys: Vec<KeyName> = keys.iter().map(|key| parse("key", key)).collect::<Result<_, _>>()?;
             client
@@ -212,8 +175,8 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
         }
         Command::Policy(arguments) => policy::run(client, &arguments, output).await,
         Command::Audit(arguments) => audit::run(client, &arguments, output).await,
-        Command::Worker { command } => worker(client, command, output).await,
-        Command::Server { command } => server(client, command, output).await,
+        Command::Worker { command } => parties::worker(client, command, output).await,
+        Command::Server { command } => parties::server(client, command, output).await,
         Command::RotateDataKey => {
             client.rotate_data_key(None).await.map_err(failed)?;
             output.remark("all values are encrypted with a new data key");
@@ -221,48 +184,6 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
         }
         Command::Status => status(client, output).await,
     }
-}
-
-async fn set(
-    client: &Client,
-    arguments: &KeyArguments,
-    secret: bool,
-    expect: Expect,
-    allow_namespace: Option<&str>,
-    output: &Output,
-) -> Result<(), Failure> {
-    let name: IdentityName = parse("identity", &arguments.name)?;
-    let key: KeyName = parse("key", &arguments.key)?;
-    let known = client.identities().await.map_err(failed)?.into_iter().any(|identity| identity.name == name);
-    let value = secret_input::value(key.as_str(), arguments.stdin, arguments.file.as_deref())?;
-    if !known {
-        let policy = allow_namespace.map_or_else(Policy::default, Policy::for_namespace);
-        client.create(&name, &policy).await.map_err(failed)?;
-        if allow_namespace.is_none() {
-            output.remark(&format!(
-                "nobody may use {name} yet: sagewai identity policy {name} --allow-namespace NAMESPACE"
-            ));
-        }
-    } else if allow_namespace.is_some() {
-        output.remark(&format!("{name} is there, and its policy stays: sagewai identity policy {name}"));
-    }
-    let answer = client.set(&name, &key, secret, expect, &value).await.map_err(failed)?;
-    output.answer(&answer, || format!("{name} {key} version {}\n", answer.version));
-    for advice in &answer.advice {
-        output.remark(&format!("warning: the value of {key} {}", advice.sentence()));
-    }
-    Ok(())
-}
-
-/// A rotation keeps what the key is: a secret, or a plain setting.
-async fn rotate(client: &Client, arguments: &KeyArguments, output: &Output) -> Result<(), Failure> {
-    let detail = client.identity(&parse("identity", &arguments.name)?).await.map_err(failed)?;
-    let known = detail.description.keys.iter().find(|known| known.name.as_str() == arguments.key);
-    let Some(known) = known else {
-        return Err(Failure::new(Exit::NotFound, format!("{} has no key {}", arguments.name, arguments.key))
-            .hint(format!("sagewai identity show {} lists the keys", arguments.name)));
-    };
-    set(client, arguments, known.secret, Expect::Existing, None, output).await
 }
 
 async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
@@ -327,72 +248,6 @@ fn detail_text(detail: &IdentityDetail, output: &Output) -> String {
     text.push_str(&keys.render(output.paint));
     text.push_str(&format!("\n{}", policy::text(&detail.policy, output)));
     text
-}
-
-async fn remove(
-    client: &Client,
-    name: &str,
-    key: Option<String>,
-    view: Option<String>,
-    output: &Output,
-) -> Result<(), Failure> {
-    let name: IdentityName = parse("identity", name)?;
-    let what = match (key, view) {
-        (Some(key), _) => {
-            client.remove_key(&name, &parse("key", &key)?).await.map_err(failed)?;
-            format!("{name} {key}")
-        }
-        (None, Some(view)) => {
-            client.remove_view(&name, &parse("view", &view)?).await.map_err(failed)?;
-            format!("{name}/{view}")
-        }
-        (None, None) => {
-            client.remove(&name).await.map_err(failed)?;
-            name.to_string()
-        }
-    };
-    output.remark(&format!("{what} is removed"));
-    Ok(())
-}
-
-async fn worker(client: &Client, command: PartyCommand, output: &Output) -> Result<(), Failure> {
-    match command {
-        PartyCommand::Trust { name, key } => {
-            client.enrol_worker(&name, files::text_or_file(&key)?.trim()).await.map_err(failed)?;
-            output.remark(&format!("worker {name} may ask this broker"));
-        }
-        PartyCommand::Remove { name } => {
-            client.remove_worker(&name).await.map_err(failed)?;
-            output.remark(&format!("worker {name} may not ask this broker any more"));
-        }
-        PartyCommand::List => parties(&client.workers().await.map_err(failed)?, output),
-    }
-    Ok(())
-}
-
-async fn server(client: &Client, command: PartyCommand, output: &Output) -> Result<(), Failure> {
-    match command {
-        PartyCommand::Trust { name, key } => {
-            client.trust_server(&name, files::text_or_file(&key)?.trim()).await.map_err(failed)?;
-            output.remark(&format!("grants of server {name} are trusted"));
-        }
-        PartyCommand::Remove { name } => {
-            client.remove_server(&name).await.map_err(failed)?;
-            output.remark(&format!("grants of server {name} are not trusted any more"));
-        }
-        PartyCommand::List => parties(&client.servers().await.map_err(failed)?, output),
-    }
-    Ok(())
-}
-
-fn parties(parties: &[Party], output: &Output) {
-    output.answer(&parties, || {
-        let mut table = Table::new(&["NAME", "PUBLIC KEY", "SINCE"]);
-        for party in parties {
-            table.plain([party.name.clone(), party.key.clone(), time(party.since_ms)]);
-        }
-        if table.is_empty() { "none\n".to_owned() } else { table.render(output.paint) }
-    });
 }
 
 async fn status(client: &Client, output: &Output) -> Result<(), Failure> {

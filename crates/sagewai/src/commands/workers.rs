@@ -30,6 +30,12 @@ enum Command {
         /// Name of the worker.
         name: String,
     },
+    /// Let a drained worker take steps again, from when it connects the next time
+    #[command(after_help = "Examples:\n  sagewai workers undrain build-7")]
+    Undrain {
+        /// Name of the worker.
+        name: String,
+    },
     /// Take a worker's credential away; what it holds is handed out again
     #[command(after_help = "Examples:\n  sagewai workers remove build-7")]
     Remove {
@@ -77,6 +83,10 @@ pub(super) fn run(arguments: Arguments, globals: &Globals, output: &Output) -> R
             Command::Drain { name } => {
                 client.act(Method::POST, &format!("/api/v1/workers/{}/drain", encoded(&name))).await?;
                 output.remark(&format!("worker {name} drains: it finishes what it holds and takes no more"));
+            }
+            Command::Undrain { name } => {
+                client.act(Method::POST, &format!("/api/v1/workers/{}/undrain", encoded(&name))).await?;
+                output.remark(&format!("worker {name} takes steps again from its next start"));
             }
             Command::Remove { name } => {
                 client.act(Method::DELETE, &format!("/api/v1/workers/{}", encoded(&name))).await?;

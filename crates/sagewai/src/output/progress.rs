@@ -105,7 +105,9 @@ impl Progress {
             text.push_str(&note_line(step, &note));
         }
         let table = steps_text(run, false, &self.output);
-        let width = tcgetwinsize(rustix::stdio::stdout()).map_or(80, |size| usize::from(size.ws_col)).max(20);
+        // A terminal that does not know its size says 0.
+        let size = tcgetwinsize(rustix::stdio::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        let width = if size == 0 { 80 } else { size };
         let table: String = table.lines().map(|line| fit(line, width) + "\n").collect();
         self.drawn_lines = table.lines().count();
         text.push_str(&table);
