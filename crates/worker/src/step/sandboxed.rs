@@ -34,16 +34,15 @@ const GUEST_DEADLINE_SLACK_MS: u64 = 5_000;
 const DESCRIPTORS: u32 = 1024;
 /// Artifacts of one step: largest file, largest sum, most files.
 const ARTIFACT_LIMITS: (u64, u64, u32) = (64 * 1024 * 1024, 256 * 1024 * 1024, 1000);
-/// PATH of a step; the default root has the host's toolchain there.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
     let pool = choose(attempted)?;
     let process = process::prepare(&attempted.spec.work, &attempted.steps.config.agents)?;
     let mut session = claim(attempted, pool).await?;
     attempted.started(&format!("{}/{}", pool.backend().name(), session.id()));
+    let path = pool.backend().capabilities().path;
     let mut grant = None;
-    let result = in_session(attempted, &mut session, process, &mut grant).await;
+    let result = in_session(attempted, &mut session, process, &path, &mut grant).await;
     let broker_told = async {
         if let (Some(grant), Some(broker)) = (grant, &attempted.steps.broker) {
             broker.release(&grant).await;
@@ -109,6 +108,7 @@ async fn in_session(
     attempted: &Attempted<'_>,
     session: &mut Session,
     process: Process,
+    path: &str,
     grant: &mut Option<String>,
 ) -> Result<Done, Undone> {
     let manifest = match &attempted.spec.work {
@@ -123,7 +123,7 @@ async fn in_session(
     let network = network(attempted, manifest);
     let start = StartStep {
         argv: process.argv,
-        environment: environment(process.environment),
+        environment: environment(path, process.environment),
         directory: WORKSPACE.to_owned(),
         broker_key: sealed
             .as_ref()
@@ -250,8 +250,8 @@ fn network(attempted: &Attempted<'_>, manifest: Option<&AgentManifest>) -> Vec<N
     rules
 }
 
-fn environment(of_the_step: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let usual = [("PATH", PATH), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("SAGEWAI", "1")];
+fn environment(path: &str, of_the_step: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let usual = [("PATH", path), ("HOME", sandbox::HOME), ("LANG", "C.UTF-8"), ("SAGEWAI", "1")];
     let mut environment: BTreeMap<_, _> =
         usual.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     environment.extend(of_the_step);

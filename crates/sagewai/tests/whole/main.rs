@@ -1,0 +1,11 @@
+//! The whole, as its users run it: real processes, real sandboxes, real sealing. What is proved here are the three
+//! invariants, what each failure looks like, and what is left after a kill.
+
+mod demo;
+mod failures;
+mod fleet;
+mod invariants;
+mod kills;
+mod processes;
+mod sagewai;
+mod scan;
