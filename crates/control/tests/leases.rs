@@ -66,6 +66,8 @@ async fn a_lease_survives_a_restart_of_the_server() {
     let attempt = worker.assigned().await;
     // Longer than a lease: the time in which no server could hear of the worker does not count.
     plant.restart_after(60_000).await;
+    let expired = plant.durable.expired_workers(plant.clock.now()).await.unwrap();
+    assert!(expired.is_empty(), "the worker has a lease's time to come back");
     let mut worker = worker.reconnect(&plant.control).await;
     assert!(worker.lost.is_empty(), "the lease holds");
     worker.finish(attempt).await;

@@ -34,6 +34,11 @@ impl Faults {
         self.0.dies_at.store(self.0.commits.load(Ordering::SeqCst) + commits + 1, Ordering::SeqCst);
     }
 
+    /// Nothing more is stored from now on.
+    pub fn kill(&self) {
+        self.0.dead.store(true, Ordering::SeqCst);
+    }
+
     /// Waits until it has died.
     pub async fn died(&self) {
         while !self.is_dead() {

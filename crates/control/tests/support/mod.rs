@@ -70,6 +70,8 @@ impl Plant {
 
     /// As [`Plant::restart`], with so much time between the end and the start.
     pub async fn restart_after(&mut self, milliseconds: i64) {
+        // Its tasks may run on for a moment, which must not be seen.
+        self.faults.kill();
         self.server.abort();
         let _ = (&mut self.server).await;
         self.clock.advance(milliseconds);
