@@ -95,7 +95,8 @@ fn runs_are_followed_shown_and_read() {
     assert!(followed.contains("\"event\":\"end\",\"state\":\"completed\""), "{followed}");
     let id = stack.latest_run();
     check("show", &stack.run(&["runs", "show", &id]));
-    check("logs", &stack.run(&["runs", "logs", &id]));
+    // A step's log is stored beside its outcome, not before it.
+    check("logs", &stack.run_until(&["runs", "logs", &id], "HELLO"));
     check("list", &stack.run(&["runs", "list", "--namespace", "acme"]));
     check("refused", &stack.run(&["run", "broken.yaml"]));
     let faulted = stack.run(&["run", "faulty.yaml", "--follow"]);

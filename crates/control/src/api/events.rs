@@ -62,7 +62,8 @@ struct Follow {
     id: RunId,
     events: RunEvents,
     next: Next,
-    /// How far the last snapshot has each step: events that were told before it was read are behind it.
+    /// How far each step is that has not ended: an event of before the last snapshot is behind it, and what happens in
+    /// one commit is not always told in order.
     seen: HashMap<u32, Progress>,
     sent: u64,
     _permit: OwnedSemaphorePermit,
@@ -123,8 +124,11 @@ impl Follow {
         if self.seen.get(step).is_some_and(|seen| now < *seen) {
             return true;
         }
-        // From here on its events come in order.
-        self.seen.remove(step);
+        if state.has_ended() {
+            self.seen.remove(step);
+        } else {
+            self.seen.insert(*step, now);
+        }
         false
     }
 }

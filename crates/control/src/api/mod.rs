@@ -26,6 +26,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+mod wait;
 mod workers;
 #[expect(unused_qualifications, reason = "utoipa qualifies the types of `params(...)`")]
 mod workflows;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::access::Caller;
@@ -11,12 +11,16 @@ use super::extract::Body;
 use super::limits::{IDEMPOTENCY_KEY_LIMIT_CHARACTERS, RUN_LABEL_LIMIT, RUN_LABEL_LIMIT_BYTES};
 use super::model::{OWN_LABELS, Role, RunSummary, SubmitRun};
 use super::problem::{Kind, Problem};
-use super::runs::readable_summary;
+use super::runs::{read, readable_summary};
+use super::wait;
 use crate::{NewRun, Source};
 
 /// Submits a run. It is stored when this answers. The same `Idempotency-Key` with the same request gives the same run.
+/// With `Prefer: wait=SECONDS` (RFC 7240) the answer comes when the run has ended, with its output or error, or after
+/// that time as without; `Preference-Applied` tells the two apart.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = SubmitRun,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible characters, of the client's choice")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible characters, of the client's choice"),
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: answer when the run has ended, as a Run")),
     responses(
         (status = 201, description = "Accepted; `Location` is the run", body = RunSummary),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
@@ -29,14 +33,21 @@ pub(super) async fn submit(
     caller: Caller,
     headers: HeaderMap,
     Body(request): Body<SubmitRun>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     caller.require(Role::Operator)?;
+    let preference = wait::preference(&headers);
     let idempotency_key = idempotency_key(&headers)?;
     let run = new_run(&caller, request, idempotency_key)?;
     let id = api.control.submit(run).await?;
+    let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
+    if let Some(limit) = preference
+        && wait::until_ended(&api, id, limit).await?
+    {
+        let applied = [("preference-applied", format!("wait={}", limit.as_secs()))];
+        return Ok((StatusCode::CREATED, location, applied, Json(read(&api, id).await?)).into_response());
+    }
     let summary = RunSummary::from(readable_summary(&api, &caller, id).await?);
-    let location = format!("/api/v1/runs/{}", summary.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(summary)))
+    Ok((StatusCode::CREATED, location, Json(summary)).into_response())
 }
 
 fn new_run(caller: &Caller, request: SubmitRun, idempotency_key: Option<String>) -> Result<NewRun, Problem> {

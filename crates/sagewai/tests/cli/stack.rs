@@ -77,6 +77,18 @@ impl Stack {
         said(command)
     }
 
+    /// What a command says once it says `word`.
+    pub(crate) fn run_until(&self, arguments: &[&str], word: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let said = self.run(arguments);
+            if said.contains(word) {
+                return said;
+            }
+            assert!(started.elapsed() < LIMIT, "it never says {word}: {said}");
+        }
+    }
+
     /// Id of the newest run.
     pub(crate) fn latest_run(&self) -> String {
         let said = self.run(&["runs", "list", "--limit", "1", "--output", "json"]);
