@@ -195,13 +195,20 @@ impl Sagewai {
     }
 }
 
+/// Reads a run, whole where the server waited for its end and else as lists show it.
 fn judge(answer: &[u8]) -> Result<Judged> {
     #[derive(Deserialize)]
     struct Summary<'a> {
         id: &'a str,
         state: &'a str,
     }
-    let run: Summary<'_> = serde_json::from_slice(answer).context("the answer is no run")?;
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        summary: Summary<'a>,
+    }
+    let whole = serde_json::from_slice(answer).map(|Whole { summary }| summary);
+    let run = whole.or_else(|_| serde_json::from_slice(answer)).context("the answer is no run")?;
     match run.state {
         "completed" => Ok(Judged::Done),
         "faulted" | "cancelled" => bail!("the run ended: {}", String::from_utf8_lossy(answer)),
