@@ -164,6 +164,23 @@ async fn a_step_that_ends_its_workers_fails_in_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_its_worker_lost_is_handed_out_again_at_once() {
+    let plant = Plant::new().await;
+    plant.publish(&three_steps()).await;
+    let mut worker = plant.worker("w").await;
+    worker.ready(2).await;
+    plant.run("three", json!({})).await;
+    let first = worker.assigned().await;
+    worker.held.clear();
+    worker.lose(first).await;
+    let second = worker.assigned().await;
+    assert_eq!((second.step, second.attempt), (first.step, 2));
+    worker.lose(first).await;
+    worker.finish(second).await;
+    worker.acknowledged(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drained_worker_gets_no_more_steps() {
     let plant = Plant::new().await;
     plant.publish(&three_steps()).await;

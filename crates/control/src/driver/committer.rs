@@ -48,7 +48,7 @@ pub(crate) enum ToCommitter {
     /// A worker was silent for too long.
     Expired(WorkerName),
     /// A worker has lost one step, and says so.
-    Lost(AttemptId),
+    Lost(AttemptId, Arc<WorkerLink>),
     /// A worker is to take no more steps, or to take them again.
     Drain {
         /// The worker.
@@ -78,6 +78,8 @@ pub(crate) struct Committer {
     pub(crate) board: Board,
     /// Whether a step became ready that is only in the store.
     pub(crate) rescan: bool,
+    /// Whether a step came back on the board after the batch's matching.
+    pub(crate) again: bool,
     /// Runs whose ready steps stay in the store until they are resumed.
     pub(crate) suspended: HashSet<RunId>,
     backlog: VecDeque<ToCommitter>,
@@ -103,10 +105,12 @@ pub(crate) enum Outcome {
 pub(crate) async fn run(core: Arc<Core>, mut messages: mpsc::Receiver<ToCommitter>, window: usize) {
     let (board, backlog) = (Board::new(window), VecDeque::new());
     let suspended = suspended_runs(&core).await;
-    let mut committer = Committer { core, board, rescan: false, suspended, backlog, backoff: BACKOFF.0 };
+    let mut committer =
+        Committer { core, board, rescan: false, again: false, suspended, backlog, backoff: BACKOFF.0 };
     let mut come = Vec::new();
     loop {
-        if committer.backlog.is_empty() && messages.recv_many(&mut come, BATCH_TURNS).await == 0 {
+        let busy = !committer.backlog.is_empty() || std::mem::take(&mut committer.again);
+        if !busy && messages.recv_many(&mut come, BATCH_TURNS).await == 0 {
             return;
         }
         committer.backlog.extend(come.drain(..));
@@ -198,7 +202,7 @@ impl Committer {
                 }
             }
             ToCommitter::Expired(worker) => self.expire(batch, &worker).await,
-            ToCommitter::Lost(attempt) => self.lose(batch, attempt, None),
+            ToCommitter::Lost(attempt, link) => self.lose(batch, attempt, Some(&link)),
             ToCommitter::Drain { worker, draining } => {
                 self.board.set_draining(&worker, draining);
                 if draining && let Some(link) = self.board.link(&worker) {

@@ -134,6 +134,7 @@ impl Committer {
                     }
                     if !self.suspended.contains(&attempt.run) {
                         self.board.offer_again(entry);
+                        self.again = true;
                     }
                 }
                 // A lease of before this server's start: the step is found in the store.

@@ -69,6 +69,7 @@ impl Committer {
             // A step of a turn that failed never became ready; one that is refused is not ready any more.
             if !fresh && matches!(outcome, Outcome::Failed(_)) {
                 self.board.offer_again(entry);
+                self.again = true;
             }
             return;
         }

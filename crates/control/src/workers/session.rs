@@ -163,12 +163,7 @@ impl Session {
                 Some(report::Kind::Outcome(outcome)) => {
                     stale.extend(self.outcome(attempt, &outcome, now).err());
                 }
-                Some(report::Kind::Lost(reason)) => {
-                    if self.core.leases.holds(&self.link.name, attempt) {
-                        tracing::warn!(%attempt, worker = %self.link.name, reason = truncate(reason, MAX_NOTE_BYTES), "a worker lost a step");
-                        self.send(ToCommitter::Lost(attempt)).await?;
-                    }
-                }
+                Some(report::Kind::Lost(reason)) => self.lost(attempt, reason).await?,
                 None => {}
             }
         }
@@ -178,6 +173,18 @@ impl Session {
             self.link.send(Outgoing::Acknowledge(stale));
         }
         Ok(())
+    }
+
+    /// The worker has lost a step through no fault of its own: it is handed out again.
+    async fn lost(&mut self, attempt: AttemptId, reason: String) -> Result<(), SessionError> {
+        if !self.core.leases.holds(&self.link.name, attempt) {
+            return Ok(());
+        }
+        let reason = truncate(reason, MAX_NOTE_BYTES);
+        tracing::warn!(%attempt, worker = %self.link.name, reason, "a worker lost a step");
+        self.begun.remove(&attempt);
+        self.log_bytes.remove(&attempt);
+        self.send(ToCommitter::Lost(attempt, Arc::clone(&self.link))).await
     }
 
     fn progress(&mut self, attempt: AttemptId, progress: protocol::worker_api::Progress, now: Timestamp) {

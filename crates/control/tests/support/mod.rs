@@ -331,6 +331,13 @@ impl FakeWorker {
         self.say(worker_message::Kind::Reports(Reports { reports: vec![report] })).await;
     }
 
+    /// Says that an attempt was lost with its sandbox.
+    pub async fn lose(&mut self, attempt: AttemptId) {
+        let lost = report::Kind::Lost("its sandbox is gone".to_owned());
+        let report = Report { attempt: Some(attempt.into()), kind: Some(lost) };
+        self.say(worker_message::Kind::Reports(Reports { reports: vec![report] })).await;
+    }
+
     /// Reports an outcome; the attempt is held until it is acknowledged.
     pub async fn report(&mut self, attempt: AttemptId, outcome: &StepOutcome) {
         let outcome = serde_json::to_vec(outcome).expect("an outcome is JSON");
