@@ -319,6 +319,16 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_the_callers_own() {
+        assert_eq!(call(libc::SYS_prlimit64, &[0]), ALLOW);
+        for other in [1, 2, u64::from(u32::MAX), 1 << 32 | 1] {
+            assert_eq!(call(libc::SYS_prlimit64, &[other]), errno_answer(libc::EPERM), "{other}");
+        }
+        // The kernel reads 32 bits of it.
+        assert_eq!(call(libc::SYS_prlimit64, &[1 << 32]), ALLOW);
+    }
+
+    #[test]
     fn terminals_devices_and_personalities() {
         let refused = errno_answer(libc::EPERM);
         assert_eq!(call(libc::SYS_ioctl, &[0, libc::TIOCSTI]), refused);

@@ -218,6 +218,14 @@ pub(super) const CONDITIONAL: &[Conditional] = &[
         tests: &[Test::NoneOf { argument: 0, mask: ALL, values: &[0, 8, 0x2_0000, 0x2_0008, u32::MAX] }],
         errno: libc::EPERM,
     },
+    Conditional {
+        // Where the step shares the guest's user it could take the guest's processor time or memory away. libc, Go and
+        // shells name themselves by 0; a filter cannot know the caller's own number.
+        call: libc::SYS_prlimit64,
+        first: None,
+        tests: &[Test::NoneOf { argument: 0, mask: ALL, values: &[0] }],
+        errno: libc::EPERM,
+    },
     #[cfg(target_arch = "x86_64")]
     Conditional {
         call: libc::SYS_mknod,

@@ -227,10 +227,13 @@ fn mount_terminals(map: IdMap) -> Result<(), Failure> {
     rustix::mount::mount("devpts", "dev/pts", "devpts", flags, options).doing("mount /dev/pts")
 }
 
+/// A core dump would hold the step's secrets. 1 is the one limit that also stops dumps into a program of the host's (as
+/// core_pattern may say), for which the kernel does not look at 0.
+const NO_CORE: Rlimit = Rlimit { current: Some(1), maximum: Some(1) };
+
 /// Limits of every process of the sandbox that need no knowledge of the step.
 fn limit() -> io::Result<()> {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none)?;
+    rustix::process::setrlimit(Resource::Core, NO_CORE)?;
     rustix::process::setrlimit(Resource::Memlock, Rlimit { current: Some(8 << 20), maximum: Some(8 << 20) })?;
     Ok(())
 }

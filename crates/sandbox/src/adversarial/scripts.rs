@@ -66,8 +66,8 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "kill-the-guest",
-        defence: "the guest is process 1 of its pid namespace; a step without its guest has failed",
-        run: |backend| Box::pin(kill_the_guest(backend)),
+        defence: "the guest is process 1 of its pid namespace, seccomp on prlimit; a step without its guest has failed",
+        run: |backend| script(backend, include_str!("programs/guest_survives.py")),
     },
     Attack {
         name: "type-into-the-terminal",
@@ -137,15 +137,6 @@ async fn files(backend: &dyn Backend) -> Result<Verdict, String> {
     let verdict = program_in(backend, include_str!("programs/files.py"), &[&text, &secret], false).await;
     let _ = std::fs::remove_file(&path);
     verdict
-}
-
-/// Where the step shares the guest's user it may bring the guest to its end (prlimit), and with it itself: that is not
-/// worse than a step that fails, as long as it counts as failed.
-async fn kill_the_guest(backend: &dyn Backend) -> Result<Verdict, String> {
-    match program_in(backend, include_str!("programs/guest_survives.py"), &[], false).await? {
-        Verdict::Leaked(how) if how == ENDED => Ok(Verdict::Refused),
-        verdict => Ok(verdict),
-    }
 }
 
 async fn terminal(backend: &dyn Backend) -> Result<Verdict, String> {

@@ -8,5 +8,6 @@ def stopped():
     text = open("/proc/1/stat").read().rsplit(")", 1)[1].split()[0]
     return text in "TtZX" and text
 attempt("stop the guest", stopped)
-if os.geteuid() != 0:  # As the guest's own user it may; its sandbox ends with it.
-    system_call("prlimit of the guest", 302, 1, 7, (ctypes.c_uint64 * 2)(0, 0), 0)
+# RLIMIT_CPU, RLIMIT_NOFILE: the one would end the guest, the other make it deaf.
+for resource in (0, 7):
+    system_call("prlimit of the guest", 302, 1, resource, (ctypes.c_uint64 * 2)(0, 0), 0)

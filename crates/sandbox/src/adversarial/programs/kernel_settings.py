@@ -27,3 +27,7 @@ for name in ("SAGEWAI_CANARY", "CARGO"):
         print("LEAKED variable", name)
 for path in ("/proc/1/environ", "/proc/self/environ"):
     attempt("worker's environment in " + path, lambda: "SAGEWAI_CANARY" in open(path).read())
+# 1 byte is the one limit that also stops dumps into a program of the host's.
+import resource
+if resource.getrlimit(resource.RLIMIT_CORE) != (1, 1):
+    print("LEAKED core dumps", resource.getrlimit(resource.RLIMIT_CORE))
