@@ -1,6 +1,8 @@
 //! The whole, as its users run it: real processes, real sandboxes, real sealing. What is proved here are the three
 //! invariants, what each failure looks like, and what is left after a kill.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod demo;
 mod failures;
 mod fleet;

@@ -41,7 +41,7 @@ fn http(status: &str, headers: &str, body: &str) -> String {
 }
 
 fn allow(address: std::net::SocketAddr) -> impl FnOnce(&mut WorkerConfig) {
-    move |config| config.egress = sandbox::egress::OperatorPolicy::parse(&[&address.to_string()]).unwrap()
+    move |config| config.egress = sandbox::egress::OperatorPolicy::parse([&address.to_string()]).unwrap()
 }
 
 #[tokio::test]

@@ -167,12 +167,12 @@ async fn the_platforms_labels_cannot_be_set() {
 
 #[tokio::test]
 async fn a_client_that_prefers_to_wait_gets_the_output() {
-    let server = super::Server::start().await;
+    let server = Server::start().await;
     let submit = async |tasks: &str, wait: &str| {
         let document =
             format!("document: {{ dsl: '1.0.3', namespace: acme, name: w, version: '1.0.0' }}\ndo: {tasks}");
-        let request = axum::http::Request::post("/api/v1/runs")
-            .header("authorization", format!("Bearer {}", super::OPERATOR))
+        let request = Request::post("/api/v1/runs")
+            .header("authorization", format!("Bearer {}", OPERATOR))
             .header("content-type", "application/json")
             .header("prefer", wait)
             .body(serde_json::json!({ "document": document }).to_string().into());
@@ -184,6 +184,6 @@ async fn a_client_that_prefers_to_wait_gets_the_output() {
     // No worker is here, so this one does not end: the answer is the usual one.
     let waiting = submit("[{ one: { call: noop, with: { n: 1 } } }]", "wait=1").await;
     assert!(!waiting.headers.contains_key("preference-applied"));
-    assert_eq!(waiting.status, axum::http::StatusCode::CREATED);
+    assert_eq!(waiting.status, StatusCode::CREATED);
     assert!(waiting.json()["id"].is_string());
 }
