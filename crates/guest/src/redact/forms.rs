@@ -54,6 +54,9 @@ fn lines(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn encodings(value: &[u8], forms: &mut Forms) {
+    // As in the host of a URL, which clients write small, and in headers and codes that are written large.
+    forms.exact.push(Zeroizing::new(value.to_ascii_lowercase()));
+    forms.exact.push(Zeroizing::new(value.to_ascii_uppercase()));
     // As a terminal shows lines.
     forms.exact.push(replaced(value, |byte| (byte == b'\n').then_some(b"\r\n" as &[u8])));
     for url in [false, true] {
@@ -269,6 +272,14 @@ mod tests {
         }
         assert_eq!(*base64(&[0xfb, 0xff], false), b"+/8=");
         assert_eq!(*base64(&[0xfb, 0xff], true), b"-_8=");
+    }
+
+    #[test]
+    fn the_case_may_be_lost() {
+        for form in ["tok-9zq81xypl0w", "TOK-9ZQ81XYPL0W"] {
+            assert!(exact("Tok-9Zq81xyPL0w").contains(&form.to_owned()), "{form}");
+        }
+        assert_eq!(exact("Short"), ["Short"]);
     }
 
     #[test]
