@@ -16,6 +16,8 @@ pub const MAX_PATTERN_BYTES: usize = 256;
 pub const DEFAULT_IMAGE: &str = "(default)";
 /// What a pattern of `views` is matched against when the reference names no view, so all keys are asked for.
 pub const ALL_KEYS: &str = "(all)";
+/// The dimension that a policy without a rule refuses.
+pub const NOTHING_ALLOWED: &str = "everything";
 
 /// What may ask for an identity: whatever one of the rules allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +57,7 @@ pub enum Decision {
     },
     /// Refused; the dimension that the nearest rule refused. It names nothing of the identity's content.
     Denied {
-        /// Such as `namespace`, or `everything` when there is no rule.
+        /// Such as `namespace`, or [`NOTHING_ALLOWED`] when there is no rule.
         dimension: &'static str,
     },
 }
@@ -109,7 +111,7 @@ impl Policy {
             &claims.worker,
             reference.view.as_ref().map_or(ALL_KEYS, |view| view.as_str()),
         ];
-        let mut nearest = (0, "everything");
+        let mut nearest = (0, NOTHING_ALLOWED);
         for (index, rule) in self.allow.iter().enumerate() {
             let refused =
                 rule.lists().into_iter().zip(asked).enumerate().find(|(_, ((_, patterns), asked))| {
@@ -211,7 +213,7 @@ mod tests {
 
     #[test]
     fn nothing_is_allowed_by_default() {
-        assert_eq!(decide(&Policy::default(), |_| {}), Decision::Denied { dimension: "everything" });
+        assert_eq!(decide(&Policy::default(), |_| {}), Decision::Denied { dimension: NOTHING_ALLOWED });
         let empty_rule = Policy { allow: vec![Rule::default()] };
         assert_eq!(decide(&empty_rule, |_| {}), Decision::Denied { dimension: "namespace" });
     }

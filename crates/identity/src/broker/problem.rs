@@ -7,6 +7,7 @@ use seal::grant::GrantError;
 use seal::worker_token::WorkerTokenError;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::NOTHING_ALLOWED;
 use crate::reference::ReferenceError;
 
 /// A problem document.
@@ -68,7 +69,7 @@ pub enum Refusal {
     #[error("the identity is revoked")]
     Revoked,
     /// Policy refuses.
-    #[error("the identity's policy at the broker does not allow this {0}")]
+    #[error("{}", policy_refusal(.0))]
     Policy(&'static str),
     /// The store cannot be asked or gave something unusable.
     #[error("the identity cannot be resolved now; the broker's log says why")]
@@ -79,6 +80,15 @@ pub enum Refusal {
     /// Too much at once.
     #[error("the broker is busy")]
     Busy,
+}
+
+fn policy_refusal(dimension: &str) -> String {
+    if dimension == NOTHING_ALLOWED {
+        return "nobody may use the identity yet: its policy at the broker allows nothing; the broker's operator sets it \
+                with `sagewai identity policy`"
+            .to_owned();
+    }
+    format!("the identity's policy at the broker does not allow this {dimension}")
 }
 
 impl Refusal {
@@ -131,5 +141,19 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         self.problem().into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_without_rules_says_what_to_do() {
+        let told = Refusal::Policy(NOTHING_ALLOWED).to_string();
+        assert!(told.contains("nobody may use the identity yet"), "{told}");
+        assert!(told.contains("`sagewai identity policy`"), "{told}");
+        let told = Refusal::Policy("worker").to_string();
+        assert_eq!(told, "the identity's policy at the broker does not allow this worker");
     }
 }
