@@ -16,9 +16,10 @@ mod samples;
 mod sandboxes;
 mod target;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use sandbox_namespace::{Spawner, SpawnerError, SpawnerOptions};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Arguments, Group};
 use crate::machine::Machine;
@@ -29,7 +30,16 @@ fn main() -> Result<()> {
     // First of all, as in the worker: the spawner is a fork of this process while it is small and has one thread.
     let spawner = arguments.wants(Group::Sandbox).then(|| Spawner::start(&SpawnerOptions::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (report, failures) = runtime.block_on(measure(&arguments, spawner))?;
+    // What is measured is stopped where its owner is dropped, so a signal drops it.
+    let (report, failures) = runtime.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            measured = measure(&arguments, spawner) => measured,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("told to end"),
+        }
+    })?;
     print!("{}", report.table());
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report).context("the report is plain data")?;

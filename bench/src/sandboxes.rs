@@ -143,7 +143,7 @@ async fn warm(arguments: &Arguments, backend: Arc<dyn Backend>) -> Result<Vec<Ro
     }
     pool.shutdown().await;
     let method = format!(
-        "{} rounds of {} in turn, one at a time, from a pool of {WARM} that refills meanwhile, from a process with {} MiB \
+        "{} rounds of {} in turn, one at a time, from a full pool of {WARM}, from a process with {} MiB \
          of memory; no secrets",
         arguments.rounds,
         arguments.operations,
@@ -173,7 +173,8 @@ async fn warm(arguments: &Arguments, backend: Arc<dyn Backend>) -> Result<Vec<Ro
 async fn warm_turn(pool: &Pool, count: usize) -> Result<(Samples, Samples)> {
     let (mut started, mut exited) = (Samples::default(), Samples::default());
     while exited.len() < count {
-        while pool.metrics().idle == 0 {
+        // Full, so that the making of others disturbs the hand-out no more than the one that it causes itself.
+        while pool.metrics().idle < WARM as u64 {
             tokio::time::sleep(FILL_POLL).await;
         }
         let began = Instant::now();
