@@ -56,7 +56,6 @@ fn check_all(options: &Options) -> Result<Vec<String>> {
         )?;
         skipped.extend(advisories(&path));
     }
-    step("build", cargo(&path).args(["build", "--workspace", "--locked"]))?;
     step("tests", &mut nextest(&path, options))?;
     skipped.extend(skipped_tests()?);
     Ok(skipped)
