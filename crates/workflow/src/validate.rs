@@ -10,7 +10,7 @@ use crate::model::{
     Workflow,
 };
 use crate::parse::reader::nearest;
-use crate::parse::syntax::{Node, Place};
+use crate::parse::syntax::{Content, Node, Place};
 
 /// Calls of the design that are not built yet.
 pub(crate) const COMING: &[&str] = &["llm", "agent"];
@@ -34,7 +34,6 @@ pub(crate) fn references(workflow: &Workflow, root: &Node) -> Vec<Diagnostic> {
 
 /// Places of a document by JSON pointer: line and column.
 pub(crate) fn place_of(root: &Node, pointer: &str) -> Place {
-    use crate::parse::syntax::Content;
     let mut node = root;
     let mut place = root.place;
     for step in pointer.split('/').skip(1) {
@@ -52,6 +51,29 @@ pub(crate) fn place_of(root: &Node, pointer: &str) -> Place {
         }
     }
     place
+}
+
+fn node_at<'n>(root: &'n Node, pointer: &str) -> Option<&'n Node> {
+    let mut node = root;
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        node = match &node.content {
+            Content::Map(entries) => &entries.iter().find(|entry| entry.key == step)?.value,
+            Content::List(items) => items.get(step.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(node)
+}
+
+/// Names of the tasks of a list, those that could not be read included.
+fn names_written<'n>(root: &'n Node, pointer: &str) -> Vec<&'n str> {
+    let Some(Node { content: Content::List(items), .. }) = node_at(root, pointer) else { return Vec::new() };
+    let entries = items.iter().filter_map(|item| match &item.content {
+        Content::Map(entries) => entries.first(),
+        _ => None,
+    });
+    entries.map(|entry| entry.key.as_str()).collect()
 }
 
 /// Names of variables in force.
@@ -95,10 +117,15 @@ impl<'a> Check<'a> {
         self.report(Severity::Error, code, pointer, message, help);
     }
 
+    /// Whether the document has something there: what could not be read has been told of, and is not missing too.
+    fn is_written(&self, pointer: &str) -> bool {
+        node_at(self.root, pointer).is_some()
+    }
+
     /// A name must be one of those under a key of `use`.
     fn resolves<T>(&mut self, what: &str, reference: &Reference<T>, names: &[&String], pointer: &str) {
         let Reference::Named(name) = reference else { return };
-        if !names.contains(&name) {
+        if !names.contains(&name) && !self.is_written(&join(&format!("/use/{what}"), name)) {
             let known: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
             let help = match nearest(name, &known) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -280,22 +307,24 @@ impl<'a> Check<'a> {
     }
 
     fn list(&mut self, list: &'a TaskList, pointer: &str, scope: &Scope<'_>) {
-        for (at, entry) in list.iter().enumerate() {
-            let pointer = join(&format!("{pointer}/{at}"), &entry.name);
-            self.target(&entry.task.then, list, &format!("{pointer}/then"));
+        let written = names_written(self.root, pointer);
+        for entry in list.iter() {
+            // Not by counting: the list is without the tasks that could not be read.
+            let pointer = entry.task.pointer.as_str();
+            self.target(&entry.task.then, list, &written, &format!("{pointer}/then"));
             if let TaskKind::Switch(switch) = &entry.task.kind {
                 for (at, case) in switch.cases.iter().enumerate() {
                     let case_pointer = join(&format!("{pointer}/switch/{at}"), &case.name);
-                    self.target(&case.then, list, &format!("{case_pointer}/then"));
+                    self.target(&case.then, list, &written, &format!("{case_pointer}/then"));
                 }
             }
-            self.task(&entry.task, &pointer, scope);
+            self.task(&entry.task, pointer, scope);
         }
     }
 
-    fn target(&mut self, then: &FlowDirective, list: &TaskList, pointer: &str) {
+    fn target(&mut self, then: &FlowDirective, list: &TaskList, written: &[&str], pointer: &str) {
         let FlowDirective::Task(name) = then else { return };
-        if list.position(name).is_none() {
+        if list.position(name).is_none() && !written.contains(&name.as_str()) {
             let mut known: Vec<&str> = list.iter().map(|entry| entry.name.as_str()).collect();
             known.extend(["continue", "exit", "end"]);
             let help = match nearest(name, &known) {
@@ -408,6 +437,7 @@ impl<'a> Check<'a> {
                 if !function.is_external()
                     && !COMING.contains(&name)
                     && self.workflow.function(name).is_none()
+                    && !self.is_written(&join("/use/functions", name))
                 {
                     self.unknown_function(name, &format!("{pointer}/call"));
                 }

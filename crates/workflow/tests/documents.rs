@@ -401,3 +401,28 @@ fn uris_and_processes_are_parsed() {
     let TaskKind::Run(run) = &workflow.do_[1].task.kind else { panic!("a run") };
     assert!(matches!(run.process, Process::Workflow(_)) && run.await_);
 }
+
+#[test]
+fn what_cannot_be_read_shifts_no_place_and_is_not_called_missing_too() {
+    let text = "\
+document: { dsl: '1.0.3', namespace: test, name: sample, version: '1.0.0' }
+use:
+  errors: { broken: { type: broken, status: 400 } }
+  functions: { hello: { runn: { shell: { command: ls } } } }
+do:
+  - first: { sett: { a: 1 } }
+  - second: { set: { a: 1 }, then: first }
+  - third: { raise: { error: nope } }
+  - fourth: { raise: { error: broken } }
+  - fifth: { call: hello }
+";
+    check(
+        text,
+        &[
+            "3:23 uri /use/errors/broken/type `type` must be a URI such as https://host/path, or an expression in ${ } on one line; add the scheme",
+            "4:16 task-kind /use/functions/hello the task `hello` does not say what it does; did you mean `run` instead of `runn`?",
+            "6:5 task-kind /do/0/first the task `first` does not say what it does; did you mean `set` instead of `sett`?",
+            "8:23 unknown-reference /do/2/third/raise/error there is no `nope` in use.errors; add it under use.errors",
+        ],
+    );
+}
