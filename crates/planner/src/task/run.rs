@@ -72,6 +72,11 @@ fn process(
     let arguments =
         arguments.iter().map(|argument| turn.text(id, argument)).collect::<Result<Vec<_>, _>>()?;
     let environment = text_map(turn, id, environment, "environment")?;
+    if let Some(name) = environment.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err(error::configuration(format!(
+            "`environment` has the name {name:?}: a variable's name has at least one character, and no `=`"
+        )));
+    }
     Ok(ProcessRun { command: String::new(), arguments, environment, stdin, returns: run.return_ })
 }
 
