@@ -188,7 +188,8 @@ pub(crate) fn install_seccomp_filter(program: &[libc::sock_filter]) -> io::Resul
 /// A limit of a process.
 #[derive(Clone, Copy)]
 pub(crate) enum Resource {
-    AddressSpace,
+    /// Private memory that a process may write to; what it merely reserves, as node does by the terabyte, is free.
+    PrivateMemory,
     Processes,
     FileSize,
     Descriptors,
@@ -198,7 +199,7 @@ pub(crate) enum Resource {
 /// Sets the soft and the hard limit to `value`, or to the hard limit that is there if that is lower.
 pub(crate) fn limit(resource: Resource, value: u64) -> io::Result<()> {
     let resource = match resource {
-        Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::PrivateMemory => libc::RLIMIT_DATA,
         Resource::Processes => libc::RLIMIT_NPROC,
         Resource::FileSize => libc::RLIMIT_FSIZE,
         Resource::Descriptors => libc::RLIMIT_NOFILE,

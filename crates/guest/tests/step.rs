@@ -200,7 +200,7 @@ fn standard_streams_can_be_opened_by_name() {
 
 #[test]
 fn limits_hold() {
-    let mut start = shell("ulimit -v; ulimit -n; ulimit -f; grep core /proc/self/limits | tr -s ' '");
+    let mut start = shell("ulimit -d; ulimit -n; ulimit -f; grep core /proc/self/limits | tr -s ' '");
     start.limits.memory_bytes = 1 << 30;
     start.limits.descriptors = 77;
     start.limits.file_bytes = 1 << 20;

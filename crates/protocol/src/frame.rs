@@ -142,7 +142,7 @@ pub struct StartStep {
 /// Limits inside the sandbox; 0 means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepLimits {
-    /// Address space of one process, bytes.
+    /// Memory that one process may write to by itself, bytes; 0 is no limit.
     pub memory_bytes: u64,
     /// Processes and threads of the step.
     pub processes: u32,

@@ -158,7 +158,7 @@ fn take_streams(standard: &Standard, terminal: bool) -> io::Result<()> {
 fn limit(limits: StepLimits) -> io::Result<()> {
     sys::limit(Resource::Core, NO_CORE_BYTES)?;
     for (resource, value) in [
-        (Resource::AddressSpace, limits.memory_bytes),
+        (Resource::PrivateMemory, limits.memory_bytes),
         (Resource::Processes, u64::from(limits.processes)),
         (Resource::FileSize, limits.file_bytes),
         (Resource::Descriptors, u64::from(limits.descriptors)),

@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::broker::SealedBinding;
-use protocol::frame::{StartStep, StepLimits};
+use protocol::frame::{Layer, LayerReport, StartStep, StepLimits};
 use protocol::step::{Artifact, Mode, NetworkRule, StepError, Work};
 use sandbox::egress::Egress;
 use sandbox::pool::Pool;
 use sandbox::session::{ArtifactSink, Collect, Control, ExitStatus, Stdin, StepEvent};
-use sandbox::{CancellationToken, SandboxError, SandboxLimits, Session, Template};
+use sandbox::{CancellationToken, SandboxError, SandboxLimits, Session, Template, missing_layers};
 use tokio::sync::mpsc;
 
 use super::process::{self, Process, WORKSPACE};
@@ -132,7 +132,7 @@ async fn in_session(
         attempt: Some(attempted.id),
         network: network.clone(),
         terminal: false,
-        limits: limits(attempted, manifest),
+        limits: limits(attempted, manifest, session.layers()),
     };
     let control = Control {
         egress: Egress::new(network, attempted.steps.dialer.clone()),
@@ -266,16 +266,20 @@ fn time_limit(attempted: &Attempted<'_>, manifest: Option<&AgentManifest>) -> Du
     }
 }
 
-fn limits(attempted: &Attempted<'_>, manifest: Option<&AgentManifest>) -> StepLimits {
+fn limits(attempted: &Attempted<'_>, manifest: Option<&AgentManifest>, layers: &[LayerReport]) -> StepLimits {
     let of_the_sandbox = template(attempted).limits;
     StepLimits {
-        // The sandbox's memory is limited as a whole; address space is not memory (node reserves a lot of it).
-        memory_bytes: 0,
+        memory_bytes: process_memory(of_the_sandbox.memory_bytes, layers),
         processes: of_the_sandbox.processes,
         file_bytes: of_the_sandbox.disk_bytes,
         descriptors: DESCRIPTORS,
         deadline_ms: time_limit(attempted, manifest).as_millis() as u64 + GUEST_DEADLINE_SLACK_MS,
     }
+}
+
+/// A cgroup limits the sandbox as a whole. Where there is none, at least no process of it takes more by itself.
+fn process_memory(bytes: u64, layers: &[LayerReport]) -> u64 {
+    if missing_layers(&[Layer::Cgroup], layers).is_empty() { 0 } else { bytes }
 }
 
 /// An agent is judged by what it says, then by its exit code.
@@ -381,5 +385,18 @@ fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
         }
         error @ SandboxError::ShutDown => Undone::Lost(error.to_string()),
         error => runtime(error.to_string()).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_limited_where_its_sandbox_is_not() {
+        let cgroup = |enforced| [LayerReport { layer: Layer::Cgroup, enforced, note: String::new() }];
+        assert_eq!(process_memory(64 << 20, &cgroup(true)), 0);
+        assert_eq!(process_memory(64 << 20, &cgroup(false)), 64 << 20);
+        assert_eq!(process_memory(64 << 20, &[]), 64 << 20);
     }
 }
