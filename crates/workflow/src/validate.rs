@@ -14,8 +14,10 @@ use crate::parse::syntax::{Content, Node, Place};
 
 /// Calls of the design that are not built yet.
 pub(crate) const COMING: &[&str] = &["llm", "agent"];
-/// Variables that every expression sees; a task's own come on top.
-const ALWAYS: &[&str] = &["context", "input", "output", "task", "workflow", "runtime", "authorization"];
+/// Variables that every expression of a task sees; a task's own come on top (DSL, "runtime expression arguments").
+const ALWAYS: &[&str] = &["context", "input", "task", "workflow", "runtime", "authorization"];
+/// Variables that the workflow's `output.as` sees.
+const WORKFLOW_OUTPUT: &[&str] = &["context", "workflow", "runtime", "authorization"];
 
 /// Checks what the parser, which sees one place at a time, cannot.
 pub(crate) fn references(workflow: &Workflow, root: &Node) -> Vec<Diagnostic> {
@@ -23,7 +25,7 @@ pub(crate) fn references(workflow: &Workflow, root: &Node) -> Vec<Diagnostic> {
     let scope = Scope(ALWAYS.to_vec());
     check.list(&workflow.do_, "/do", &scope);
     check.input(&workflow.input, "/input", &scope);
-    check.output(&workflow.output, "/output", &scope);
+    check.output(&workflow.output, "/output", &Scope(WORKFLOW_OUTPUT.to_vec()));
     if let Some(timeout) = &workflow.timeout {
         check.timeout(timeout, "/timeout", &scope);
     }
@@ -345,7 +347,7 @@ impl<'a> Check<'a> {
             _ => scope.clone(),
         };
         self.output(&task.output, &at("output"), &inner);
-        self.output(&task.export, &at("export"), &inner);
+        self.output(&task.export, &at("export"), &inner.with(&["output"]));
         if let Some(timeout) = &task.timeout {
             self.timeout(timeout, &at("timeout"), scope);
         }

@@ -127,7 +127,7 @@ fn expressions_are_checked_in_their_place() {
     check(
         &with_tasks("  - a: { set: { x: '${ $item }' } }\n"),
         &[
-            "3:17 unknown-variable /do/0/a/set/x there is no variable $item here; there are $context, $input, $output, $task, $workflow, $runtime, $authorization",
+            "3:17 unknown-variable /do/0/a/set/x there is no variable $item here; there are $context, $input, $task, $workflow, $runtime, $authorization",
         ],
     );
 }
@@ -423,6 +423,23 @@ do:
             "4:16 task-kind /use/functions/hello the task `hello` does not say what it does; did you mean `run` instead of `runn`?",
             "6:5 task-kind /do/0/first the task `first` does not say what it does; did you mean `set` instead of `sett`?",
             "8:23 unknown-reference /do/2/third/raise/error there is no `nope` in use.errors; add it under use.errors",
+        ],
+    );
+}
+
+#[test]
+fn an_expression_may_read_only_what_is_there_at_its_place() {
+    let text = "\
+document: { dsl: '1.0.3', namespace: test, name: sample, version: '1.0.0' }
+output: { as: '${ $input }' }
+do:
+  - first: { set: { a: '${ $output }' }, export: { as: '${ $output }' } }
+";
+    check(
+        text,
+        &[
+            "2:11 unknown-variable /output/as there is no variable $input here; there are $context, $workflow, $runtime, $authorization",
+            "4:21 unknown-variable /do/0/first/set/a there is no variable $output here; there are $context, $input, $task, $workflow, $runtime, $authorization",
         ],
     );
 }
