@@ -81,6 +81,8 @@ pub(crate) enum Undone {
     Failed(StepError),
     /// It was told to stop.
     Stopped,
+    /// Its sandbox ended before it did; whether the step was the cause is still to be found out.
+    SandboxEnded(StepError),
     /// Its sandbox was lost through no fault of the step: the server hands it out again.
     Lost(String),
 }
@@ -244,7 +246,7 @@ impl Steps {
     fn end(&self, id: AttemptId, result: Result<Done, Undone>) {
         let outcome = match result {
             Ok(Done { output, artifacts }) => StepOutcome::Completed { output, artifacts },
-            Err(Undone::Failed(error)) => StepOutcome::Failed { error },
+            Err(Undone::Failed(error) | Undone::SandboxEnded(error)) => StepOutcome::Failed { error },
             Err(Undone::Stopped) => StepOutcome::Cancelled,
             Err(Undone::Lost(reason)) => {
                 tracing::warn!(attempt = %id, reason, "a step was lost with its sandbox");

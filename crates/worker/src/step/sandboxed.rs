@@ -50,13 +50,26 @@ pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
     };
     // Nothing of a step may outlive it, so its end is reported once the sandbox is gone.
     let (discarded, ()) = tokio::join!(session.discard(), broker_told);
-    match discarded {
-        Ok(()) => result,
-        // The sandbox did not end by itself: all of them did, with what made them.
-        Err(error @ SandboxError::Gone { .. }) if result.is_err() => Err(sandbox_error(attempted, error)),
-        Err(error) => {
-            tracing::error!(attempt = %attempted.id, %error, "a sandbox could not be destroyed");
-            result
+    if let Err(error) = &discarded {
+        tracing::error!(attempt = %attempted.id, %error, "a sandbox could not be destroyed");
+    }
+    match result {
+        // A sandbox that ends by itself was ended by its step; but all of them end with what made them.
+        Err(Undone::SandboxEnded(error)) => match gone(pool).await {
+            Some(gone) => Err(sandbox_error(attempted, gone)),
+            None => Err(error.into()),
+        },
+        result => result,
+    }
+}
+
+/// Asks a sandbox backend for one more sandbox: the surest way to know whether it is still there.
+async fn gone(pool: &Pool) -> Option<SandboxError> {
+    match pool.backend().create(&Template::default()).await {
+        Err(error @ SandboxError::Gone { .. }) => Some(error),
+        Err(_) => None,
+        Ok(sandbox) => {
+            sandbox.discard().await.err().filter(|error| matches!(error, SandboxError::Gone { .. }))
         }
     }
 }
@@ -384,6 +397,7 @@ fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
             Undone::Lost(error.to_string())
         }
         error @ SandboxError::ShutDown => Undone::Lost(error.to_string()),
+        error @ SandboxError::Ended(_) => Undone::SandboxEnded(runtime(error.to_string())),
         error => runtime(error.to_string()).into(),
     }
 }
