@@ -133,6 +133,17 @@ async fn a_child_that_is_not_published_faults_its_parent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_runs_itself_comes_to_an_end() {
+    let plant = Plant::new().await;
+    let call = json!({ "run": { "workflow": { "namespace": "test", "name": "again", "version": "1.0.0" } } });
+    plant.publish(&document("again", &json!([{ "call": call }]))).await;
+    let run = plant.run("again", json!({})).await;
+    assert_eq!(plant.ended(run).await, RunStatus::Faulted);
+    let error = plant.error(run).await;
+    assert!(error["detail"].as_str().unwrap().contains("does it run itself?"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn children_survive_a_crash_at_every_commit() {
     for commits in 0..9 {
         let mut plant = Plant::new().await;

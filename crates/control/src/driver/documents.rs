@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::id::Timestamp;
 use sha2::{Digest, Sha256};
-use store::{PublishOutcome, RunSummary, Store, StoreError, VersionWanted, WorkflowName};
+use store::{Parent, PublishOutcome, RunSummary, Store, StoreError, VersionWanted, WorkflowName};
 use workflow::{Diagnostics, Workflow};
 
 /// Namespace of the store's catalog under which texts are kept that were run without being published: name = SHA-256.
@@ -59,6 +59,18 @@ impl Documents {
     /// Documents of a store.
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Documents { store, cache: Mutex::default() }
+    }
+
+    /// How many runs are above a run with this parent, counted up to `most`.
+    pub(crate) async fn ancestors(&self, parent: Option<Parent>, most: usize) -> Result<usize, StoreError> {
+        let (mut next, mut count) = (parent, 0);
+        while let Some(parent) = next
+            && count < most
+        {
+            count += 1;
+            next = self.store.run_summary(parent.run).await?.and_then(|summary| summary.parent);
+        }
+        Ok(count)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {

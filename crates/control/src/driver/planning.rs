@@ -24,6 +24,9 @@ const MAX_TURN_EVENTS: usize = 256;
 /// Bytes of a run's history after which it is snapshotted, however few its events are.
 const SNAPSHOT_BYTES: usize = 1 << 20;
 
+/// Runs above a run: a workflow that runs itself, directly or not, ends here instead of never.
+const MAX_ANCESTORS: usize = 32;
+
 /// What planning needs beside the run.
 pub(crate) struct Planning {
     /// Documents, for child runs.
@@ -283,6 +286,16 @@ impl Planning {
             Err(DocumentError::Refused(diagnostics)) => return Err(missing(diagnostics.to_string())),
             Err(error) => return Err(missing(error.to_string())),
         };
+        match self.documents.ancestors(planned.live.parent, MAX_ANCESTORS).await {
+            Ok(above) if above < MAX_ANCESTORS => {}
+            Ok(_) => {
+                return Err(missing(format!(
+                    "workflow `{namespace}/{name}` would be the child of more than {MAX_ANCESTORS} runs, one in the other: \
+                     does it run itself?"
+                )));
+            }
+            Err(error) => return Err(missing(format!("failed to look at the runs above: {error}"))),
+        }
         let run = child_run(planned.turn.run, child);
         let mut turn = alarm_turn(run, Alarm::Start, at);
         turn.create = Some(store::NewRun {
