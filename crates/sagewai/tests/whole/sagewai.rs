@@ -35,8 +35,8 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts the program and waits for its first line, which is JSON.
-    pub(crate) fn start(arguments: &[&str], log: &Path) -> Process {
-        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+    pub(crate) fn start(arguments: &[&str], log_file: &Path) -> Process {
+        let log = std::fs::File::options().create(true).append(true).open(log_file).unwrap();
         let mut child = Command::new(program())
             .args(arguments)
             .stdin(Stdio::null())
@@ -49,7 +49,9 @@ impl Process {
         lines.read_line(&mut line).unwrap();
         // What it prints later is of no interest, but it must not block.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        let said = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{arguments:?} said {line:?}"));
+        let said = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!("{arguments:?} said {line:?}: {}", std::fs::read_to_string(log_file).unwrap_or_default())
+        });
         Process { child, said }
     }
 
