@@ -84,3 +84,22 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     Completions(commands::completions::Arguments),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys are base64url: one in 64 begins with a hyphen, and is no flag.
+    #[test]
+    fn a_key_may_begin_with_a_hyphen() {
+        let lines: [&[&str]; 3] = [
+            &["worker", "--broker-key", "-JTIlR92x1qyHzIiQQWgSv60xhNDD9KV709mzXW8FNU", "--log", "info"],
+            &["identity", "worker", "trust", "build-7", "-JTIlR92x1qyHzIiQQWgSv60xhNDD9KV709mzXW8FNU"],
+            &["run", "-", "--idempotency-key", "-JTIl", "--output", "json"],
+        ];
+        for line in lines {
+            let parsed = Cli::try_parse_from(["sagewai"].iter().chain(line));
+            assert!(parsed.is_ok(), "{line:?}: {}", parsed.unwrap_err());
+        }
+    }
+}

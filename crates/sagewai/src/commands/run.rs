@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     namespace: Option<String>,
     /// The same key with the same request gives the same run.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     idempotency_key: Option<String>,
     /// Labels to find the run by: key=value, may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]

@@ -158,7 +158,7 @@ pub(crate) struct WorkerFlags {
     #[arg(long, value_name = "URL")]
     pub(crate) broker: Option<String>,
     /// The broker's public key, or a file with it.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) broker_key: Option<String>,
     /// Folder of the worker's credential and key.
     #[arg(long, value_name = "FOLDER")]

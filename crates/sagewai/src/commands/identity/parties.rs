@@ -22,6 +22,7 @@ pub(super) enum PartyCommand {
         /// Its name.
         name: String,
         /// Its public key, or @FILE.
+        #[arg(allow_hyphen_values = true)]
         key: String,
     },
     /// List them
