@@ -88,10 +88,10 @@ impl Backend for NamespaceBackend {
         Capabilities {
             images: false,
             limits: self.cgroups,
-            tunnel_only: true,
             idle_bytes: IDLE_BYTES,
             create_ms: 2,
             path: self.path.clone(),
+            ..Capabilities::default()
         }
     }
 

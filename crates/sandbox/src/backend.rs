@@ -3,6 +3,8 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::frame::{Layer, LayerReport};
@@ -18,6 +20,12 @@ pub trait Backend: Send + Sync {
 
     /// What this sandbox backend can do, as far as is known without making a sandbox.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether sandboxes can be made now: a sandbox backend that depends on a daemon asks it. The worker offers it to the
+    /// server only while it can, and asks again from time to time.
+    async fn check(&self) -> Result<(), SandboxError> {
+        Ok(())
+    }
 
     /// Makes a sandbox in which a guest has been started; [`crate::Session::open`] waits for its first frame.
     async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError>;
@@ -105,21 +113,80 @@ impl Default for SandboxLimits {
     }
 }
 
-/// What a sandbox backend can do.
+/// What a sandbox backend can do. The default can do everything: a sandbox backend names what it cannot.
+///
+/// The dispatcher and the suites go by it: a step that needs more is refused early, a case that needs more is skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Whether [`Template::image`] may be set.
     pub images: bool,
     /// Whether the memory, process and CPU limits of a template hold for the sandbox as a whole.
     pub limits: bool,
+    /// Whether the disk limit of a template holds for all writable folders together; otherwise for each of them.
+    pub disk_limit: bool,
+    /// Whether what a user of the host may have of the kernel (inotify instances, pseudo terminals) is counted for each
+    /// sandbox by itself, so that one cannot use it up for others.
+    pub own_quotas: bool,
+    /// Whether listed destinations can be reached through the worker.
+    pub tunnel: bool,
     /// Whether the step's network is the tunnel alone, with nothing to close.
     pub tunnel_only: bool,
+    /// Whether a step can have a terminal.
+    pub terminal: bool,
+    /// Whether the worker hears of a running step as it goes and can speak to it: standard input as it comes, signals.
+    pub interactive: bool,
+    /// Whether steps of mode 3 may run here.
+    pub full: bool,
+    /// Whether /proc tells nothing of the machine below, such as its devices, interrupts and kernel command line.
+    pub hides_host: bool,
+    /// Whether the processes of a sandbox are processes of this machine, so that what is left of one can be found here.
+    pub local: bool,
+    /// The longest a step may take; absent means as long as it likes.
+    pub longest_step: Option<Duration>,
+    /// Bytes of files, environment and standard input of one step together, at most; absent means no limit.
+    pub largest_input_bytes: Option<u64>,
+    /// Bytes of output and artifacts of one step together, at most; absent means no limit.
+    pub largest_output_bytes: Option<u64>,
+    /// Whether CLI agents (mode 3) can work in its sandboxes.
+    pub agents: bool,
+    /// The longest a step may take, where the platform ends it then.
+    pub longest: Option<Duration>,
     /// What one idle sandbox costs, bytes; the warm pool plans with it.
     pub idle_bytes: u64,
     /// Time to make one, milliseconds; the warm pool plans with it.
     pub create_ms: u32,
     /// Where a step's programs are looked up unless it says otherwise; [`crate::PATH`] and what the operator added.
     pub path: String,
+    /// The step's folder, [`crate::WORKSPACE`] unless nothing can be mounted there.
+    pub workspace: String,
+    /// The step's home, [`crate::HOME`] unless nothing can be mounted there.
+    pub home: String,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self {
+            images: true,
+            limits: true,
+            disk_limit: true,
+            own_quotas: true,
+            tunnel: true,
+            tunnel_only: true,
+            terminal: true,
+            interactive: true,
+            full: true,
+            hides_host: true,
+            local: true,
+            longest_step: None,
+            largest_input_bytes: None,
+            largest_output_bytes: None,
+            idle_bytes: 8 << 20,
+            create_ms: 200,
+            path: crate::PATH.to_owned(),
+            workspace: crate::WORKSPACE.to_owned(),
+            home: crate::HOME.to_owned(),
+        }
+    }
 }
 
 /// Joins what a sandbox's maker enforced with what its guest found: where both speak of a layer, both must hold it.

@@ -53,12 +53,13 @@ impl Backend for FakeBackend {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            images: true,
             limits: false,
-            tunnel_only: true,
+            tunnel: false,
+            terminal: false,
+            local: false,
             idle_bytes: 64 << 10,
             create_ms: 1,
-            path: crate::PATH.to_owned(),
+            ..Capabilities::default()
         }
     }
 
