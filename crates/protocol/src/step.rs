@@ -118,6 +118,45 @@ pub struct StepSpec {
     pub timeout_ms: Option<u64>,
 }
 
+impl StepSpec {
+    /// The OCI image of the step's sandbox, wherever the document names it.
+    pub fn image(&self) -> Option<&str> {
+        match &self.work {
+            Work::Container { image, .. } => Some(image),
+            _ => self.image.as_deref(),
+        }
+    }
+}
+
+/// A step that asks for more time than this is a long one: not every sandbox backend takes it.
+pub const LONG_STEP_MS: u64 = 15 * 60 * 1000;
+
+/// What a step needs of a sandbox backend: the server matches workers by it, and the worker chooses by it, so that the
+/// sandbox backend named in a grant is the one that is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxNeeds<'a> {
+    /// Its mode, 1 or more.
+    pub mode: Mode,
+    /// The sandbox backend asked for by name.
+    pub backend: Option<&'a str>,
+    /// Whether it names an image.
+    pub image: bool,
+    /// Whether it asks for more than [`LONG_STEP_MS`].
+    pub long: bool,
+}
+
+impl<'a> SandboxNeeds<'a> {
+    /// What `spec` needs; `None` in mode 0, which has no sandbox.
+    pub fn of(spec: &'a StepSpec) -> Option<Self> {
+        (spec.mode != Mode::Bare).then(|| SandboxNeeds {
+            mode: spec.mode,
+            backend: spec.backend.as_deref(),
+            image: spec.image().is_some(),
+            long: spec.timeout_ms.is_some_and(|ms| ms > LONG_STEP_MS),
+        })
+    }
+}
+
 fn is_default(resources: &Resources) -> bool {
     *resources == Resources::default()
 }
@@ -178,7 +217,7 @@ pub struct HttpCall {
     /// Header fields.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// Body: a string is sent as it is, anything else as JSON.
+    /// Body: a string is sent as it is, an object as a form if the content type says so, anything else as JSON.
     #[serde(default)]
     pub body: Option<Value>,
     /// What becomes the task's output.
@@ -205,8 +244,8 @@ pub enum HttpOutput {
     Response,
 }
 
-/// Credentials of an HTTP request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Credentials of an HTTP request. `Debug` shows the scheme alone.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "scheme", rename_all = "kebab-case")]
 pub enum HttpAuthentication {
     /// RFC 7617.
@@ -221,6 +260,95 @@ pub enum HttpAuthentication {
         /// Token.
         token: String,
     },
+    /// RFC 7616.
+    Digest {
+        /// User name.
+        username: String,
+        /// Password.
+        password: String,
+    },
+    /// RFC 6749: a token of the authority's token endpoint.
+    #[serde(rename = "oauth2")]
+    OAuth2(OAuth2),
+    /// OpenID Connect: likewise, with the endpoint found by discovery.
+    Oidc(OAuth2),
+    /// The step's identity holds them; they are applied inside the sandbox. Only with mode 2.
+    Identity {
+        /// The scheme that the document names; absent means the one that the identity's keys fit.
+        #[serde(rename = "as", skip_serializing_if = "Option::is_none", default)]
+        as_: Option<HttpScheme>,
+    },
+}
+
+impl fmt::Debug for HttpAuthentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HttpAuthentication::Basic { .. } => "Basic(..)",
+            HttpAuthentication::Bearer { .. } => "Bearer(..)",
+            HttpAuthentication::Digest { .. } => "Digest(..)",
+            HttpAuthentication::OAuth2(_) => "OAuth2(..)",
+            HttpAuthentication::Oidc(_) => "Oidc(..)",
+            HttpAuthentication::Identity { .. } => "Identity",
+        })
+    }
+}
+
+/// A scheme of HTTP authentication, as documents name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpScheme {
+    /// RFC 7617.
+    Basic,
+    /// RFC 6750.
+    Bearer,
+    /// RFC 7616.
+    Digest,
+    /// RFC 6749.
+    OAuth2,
+    /// OpenID Connect.
+    Oidc,
+}
+
+/// How a token is asked for (DSL `oauth2`, `oidc`). It may hold credentials, so it has no `Debug`.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OAuth2 {
+    /// Base URI of the authority.
+    pub authority: String,
+    /// Grant: `client_credentials` or `password`.
+    pub grant: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    /// How the client shows itself: `client_secret_basic`, `client_secret_post` or `none`; empty means post.
+    pub client_authentication: String,
+    /// Whether the token is asked for in JSON rather than as a form.
+    pub json: bool,
+    /// Path or URI of the token endpoint; empty means the scheme's own.
+    pub token_endpoint: String,
+    /// Issuers that are accepted; empty means the authority.
+    pub issuers: Vec<String>,
+    /// Scopes that are asked for.
+    pub scopes: Vec<String>,
+    /// Audiences that are asked for.
+    pub audiences: Vec<String>,
+    /// User name, for the grant `password`.
+    pub username: String,
+    /// Password, for the grant `password`.
+    pub password: String,
+}
+
+/// What the program that sends a request inside a sandbox prints first, as one line of JSON. The body follows an
+/// `Answered`. Fields are written without their names: an identity's key of the same name would be masked on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum HttpOutcome {
+    /// Status; method and URI of the last request; its header fields; those of the answer.
+    #[serde(rename = "ok")]
+    Answered(u16, String, String, Vec<(String, String)>, Vec<(String, String)>),
+    /// Type, status, title and detail of the step's error.
+    #[serde(rename = "no")]
+    Failed(String, u16, String, String),
 }
 
 /// How a process is started and what of it is returned.

@@ -16,6 +16,17 @@
 include!("worker_api/generated.rs");
 
 use crate::id::{AttemptId, RunId, StepId};
+use crate::step::SandboxNeeds;
+
+impl SandboxOffer {
+    /// Whether a step with these needs may run on this sandbox backend.
+    pub fn takes(&self, needs: &SandboxNeeds<'_>) -> bool {
+        needs.backend.is_none_or(|name| self.name == name)
+            && (self.images || !needs.image)
+            && (self.long || !needs.long)
+            && self.modes.iter().any(|mode| mode == needs.mode.name())
+    }
+}
 
 impl From<AttemptId> for Attempt {
     fn from(id: AttemptId) -> Self {

@@ -4,13 +4,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::frame::{Layer, LayerReport};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::SandboxError;
+use crate::{Image, SandboxError};
 
 /// Makes sandboxes of one kind.
 #[async_trait]
@@ -25,6 +24,16 @@ pub trait Backend: Send + Sync {
     /// server only while it can, and asks again from time to time.
     async fn check(&self) -> Result<(), SandboxError> {
         Ok(())
+    }
+
+    /// Brings the image of a reference here, unless it is here already, and says what it is. `tell` gets sentences for the
+    /// step's log. Sandboxes are then made from [`Image::pinned`]. `None` where the sandbox backend reads no images itself.
+    async fn pull(
+        &self,
+        _image: &str,
+        _tell: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Option<Image>, SandboxError> {
+        Ok(None)
     }
 
     /// Makes a sandbox in which a guest has been started; [`crate::Session::open`] waits for its first frame.
@@ -147,10 +156,6 @@ pub struct Capabilities {
     pub largest_input_bytes: Option<u64>,
     /// Bytes of output and artifacts of one step together, at most; absent means no limit.
     pub largest_output_bytes: Option<u64>,
-    /// Whether CLI agents (mode 3) can work in its sandboxes.
-    pub agents: bool,
-    /// The longest a step may take, where the platform ends it then.
-    pub longest: Option<Duration>,
     /// What one idle sandbox costs, bytes; the warm pool plans with it.
     pub idle_bytes: u64,
     /// Time to make one, milliseconds; the warm pool plans with it.

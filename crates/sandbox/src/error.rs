@@ -25,6 +25,14 @@ pub enum SandboxError {
         /// What ended.
         reason: String,
     },
+    /// The daemon that holds the sandboxes of this backend does not answer, and they are lost with it; it may come back.
+    #[error("sandbox backend `{backend}` is lost: {reason}")]
+    Lost {
+        /// Name of the sandbox backend.
+        backend: &'static str,
+        /// What does not answer.
+        reason: String,
+    },
     /// Layers that the operator requires are absent: the start is refused.
     #[error("required isolation is absent: {}", .0.iter().map(|(layer, note)| format!("{layer:?} ({note})")).collect::<Vec<_>>().join(", "))]
     LayersAbsent(Vec<(Layer, String)>),

@@ -81,6 +81,24 @@ pub struct Hello {
     /// leases it still holds from before
     #[prost(message, repeated, tag = "9")]
     pub held: ::prost::alloc::vec::Vec<Attempt>,
+    /// what each of `sandboxes` can do, in the same order
+    #[prost(message, repeated, tag = "10")]
+    pub offers: ::prost::alloc::vec::Vec<SandboxOffer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SandboxOffer {
+    /// sandbox backend
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// whether a step may name an image
+    #[prost(bool, tag = "2")]
+    pub images: bool,
+    /// names of the worker's modes that it takes
+    #[prost(string, repeated, tag = "3")]
+    pub modes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// whether it takes steps that ask for more than 15 minutes
+    #[prost(bool, tag = "4")]
+    pub long: bool,
 }
 /// The worker takes `credit` more steps than were granted before. It is sent ahead of the report of an outcome, so that
 /// the server may lease the next step in the same commit.
