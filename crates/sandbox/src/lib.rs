@@ -13,6 +13,7 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod guest;
+mod image;
 mod layout;
 pub mod pool;
 pub mod session;
@@ -22,6 +23,7 @@ pub use backend::{
 };
 pub use error::SandboxError;
 pub use guest::guest_binary;
+pub use image::{Image, ImageConfig};
 pub use layout::{HOME, PATH, STEP_ID, WORKSPACE};
 pub use session::Session;
 pub use tokio_util::sync::CancellationToken;
