@@ -3,11 +3,13 @@
 //!
 //! | Who | Uses | Cargo features |
 //! |---|---|---|
-//! | guest | [`GuestKey`], [`sealed::open`], [`Payload`] | none (`default-features = false`) |
+//! | guest | [`GuestKey`], [`sealed::open`], [`Payload`], `channel::dial` | `channel` (`default-features = false`) |
 //! | server | `grant::GrantSigner` | `tokens` |
-//! | worker | `worker_token::sign` | `tokens` |
+//! | worker | `worker_token::sign`; `channel::accept` for guests that dial out | `tokens`, `channel` |
 //! | broker | `grant::GrantVerifier`, `worker_token::verify`, `sealed::seal` | `seal`, `tokens` |
 
+#[cfg(feature = "channel")]
+pub mod channel;
 #[cfg(feature = "tokens")]
 pub mod grant;
 mod guest_key;
