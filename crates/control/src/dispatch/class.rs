@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::step::{Mode, StepSpec, Work};
-use protocol::worker_api::Hello;
+use protocol::step::{Mode, SandboxNeeds, StepSpec, Work};
+use protocol::worker_api::{Hello, SandboxOffer};
 use serde::{Deserialize, Serialize};
 
 /// What a step needs of its worker.
@@ -16,6 +16,12 @@ pub(crate) struct Requirements {
     bare_run: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
+    /// Whether the step names an image.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    image: bool,
+    /// Whether it asks for more time than every sandbox backend gives.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    long: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     agent: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -27,7 +33,7 @@ pub(crate) struct Requirements {
 pub(crate) struct Capabilities {
     modes: BTreeSet<String>,
     bare_run: bool,
-    sandboxes: Vec<String>,
+    sandboxes: Vec<SandboxOffer>,
     agents: BTreeSet<String>,
     labels: BTreeMap<String, String>,
 }
@@ -40,13 +46,22 @@ impl Requirements {
             Work::CliAgent { agent, .. } => Some(agent.clone()),
             _ => None,
         };
+        let sandbox = SandboxNeeds::of(spec);
         Requirements {
             mode: spec.mode,
             bare_run: spec.mode == Mode::Bare && runs_process,
-            backend: spec.backend.clone().filter(|_| spec.mode != Mode::Bare),
+            backend: sandbox.as_ref().and_then(|needs| needs.backend).map(str::to_owned),
+            image: sandbox.as_ref().is_some_and(|needs| needs.image),
+            long: sandbox.as_ref().is_some_and(|needs| needs.long),
             agent,
             labels: spec.requires.clone(),
         }
+    }
+
+    /// What it needs of a sandbox backend; `None` in mode 0.
+    fn sandbox(&self) -> Option<SandboxNeeds<'_>> {
+        let (mode, image, long) = (self.mode, self.image, self.long);
+        (mode != Mode::Bare).then(|| SandboxNeeds { mode, backend: self.backend.as_deref(), image, long })
     }
 
     /// The class: canonical JSON.
@@ -65,11 +80,7 @@ impl Requirements {
         if self.bare_run {
             needs.push(Need::BareRun);
         }
-        if let Some(backend) = &self.backend {
-            needs.push(Need::Backend(backend));
-        } else if self.mode != Mode::Bare {
-            needs.push(Need::AnySandbox);
-        }
+        needs.extend(self.sandbox().map(Need::Sandbox));
         if let Some(agent) = &self.agent {
             needs.push(Need::Agent(agent));
         }
@@ -81,8 +92,7 @@ impl Requirements {
 enum Need<'a> {
     Mode(Mode),
     BareRun,
-    AnySandbox,
-    Backend(&'a str),
+    Sandbox(SandboxNeeds<'a>),
     Agent(&'a str),
     Label(&'a str, &'a str),
 }
@@ -92,8 +102,7 @@ impl Need<'_> {
         match self {
             Need::Mode(mode) => offer.modes.contains(mode.name()),
             Need::BareRun => offer.bare_run,
-            Need::AnySandbox => !offer.sandboxes.is_empty(),
-            Need::Backend(backend) => offer.sandboxes.iter().any(|sandbox| sandbox == backend),
+            Need::Sandbox(needs) => offer.sandboxes.iter().any(|sandbox| sandbox.takes(needs)),
             Need::Agent(agent) => offer.agents.contains(*agent),
             Need::Label(key, value) => offer.labels.get(*key).is_some_and(|label| label == value),
         }
@@ -103,12 +112,30 @@ impl Need<'_> {
         match self {
             Need::Mode(mode) => format!("mode {mode}"),
             Need::BareRun => "`run` in mode bare (start one with bare runs allowed)".to_owned(),
-            Need::AnySandbox => "a sandbox".to_owned(),
-            Need::Backend(backend) => format!("sandbox backend {backend}"),
+            Need::Sandbox(needs) => sandbox_words(needs),
             Need::Agent(agent) => format!("agent {agent}"),
             Need::Label(key, value) => format!("{key}={value}"),
         }
     }
+}
+
+/// Such as `sandbox backend docker that takes images and mode full`.
+fn sandbox_words(needs: &SandboxNeeds<'_>) -> String {
+    let what = match needs.backend {
+        Some(name) => format!("sandbox backend {name}"),
+        None => "a sandbox".to_owned(),
+    };
+    let mut takes = Vec::new();
+    if needs.image {
+        takes.push("images".to_owned());
+    }
+    if needs.mode >= Mode::Full {
+        takes.push(format!("mode {}", needs.mode));
+    }
+    if needs.long {
+        takes.push("steps of more than 15 minutes".to_owned());
+    }
+    if takes.is_empty() { what } else { format!("{what} that takes {}", takes.join(" and ")) }
 }
 
 impl Capabilities {
@@ -117,7 +144,7 @@ impl Capabilities {
         Capabilities {
             modes: hello.modes.iter().cloned().collect(),
             bare_run: hello.bare_run,
-            sandboxes: hello.sandboxes.clone(),
+            sandboxes: offers(hello),
             agents: hello.agents.iter().cloned().collect(),
             labels: hello.labels.clone().into_iter().collect(),
         }
@@ -128,10 +155,25 @@ impl Capabilities {
         requirements.needs().iter().all(|need| need.is_met(self))
     }
 
-    /// The sandbox backend that a step of this spec will run on.
-    pub(crate) fn sandbox_for<'a>(&'a self, wanted: Option<&'a str>) -> &'a str {
-        wanted.or(self.sandboxes.first().map(String::as_str)).unwrap_or_default()
+    /// The sandbox backend that a step of this spec will run on, by the same rule as the worker's; empty without one.
+    pub(crate) fn sandbox_for(&self, spec: &StepSpec) -> &str {
+        let needs = SandboxNeeds::of(spec);
+        needs
+            .and_then(|needs| self.sandboxes.iter().find(|offer| offer.takes(&needs)))
+            .map_or("", |offer| offer.name.as_str())
     }
+}
+
+/// What the worker's sandbox backends can do. One of an older version only names them: they take all of its modes.
+fn offers(hello: &Hello) -> Vec<SandboxOffer> {
+    let plain = |name: &String| SandboxOffer {
+        name: name.clone(),
+        images: false,
+        modes: hello.modes.clone(),
+        long: true,
+    };
+    let known = |name: &String| hello.offers.iter().find(|offer| offer.name == *name).cloned();
+    hello.sandboxes.iter().map(|name| known(name).unwrap_or_else(|| plain(name))).collect()
 }
 
 /// Why no worker of `offers` takes steps with these requirements; `None` when one does.
@@ -164,7 +206,7 @@ mod tests {
 
     fn needs(mode: Mode, labels: &[(&str, &str)]) -> Requirements {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Requirements { mode, bare_run: false, backend: None, agent: None, labels }
+        Requirements { mode, bare_run: false, backend: None, image: false, long: false, agent: None, labels }
     }
 
     fn worker(modes: &[&str], labels: &[(&str, &str)]) -> Capabilities {
@@ -198,6 +240,56 @@ mod tests {
         );
         let fitting = [worker(&["sandboxed"], &[("gpu", "1")])];
         assert_eq!(why_none(&gpu, fitting.iter()), None);
+    }
+
+    #[test]
+    fn a_sandbox_backend_is_matched_by_what_it_can_do() {
+        let offer = |name: &str, images, modes: &[&str], long| SandboxOffer {
+            name: name.to_owned(),
+            images,
+            modes: modes.iter().map(|mode| (*mode).to_owned()).collect(),
+            long,
+        };
+        let modes = ["sandboxed", "identity", "full"];
+        let mixed = Capabilities::of(&Hello {
+            modes: modes.map(str::to_owned).to_vec(),
+            sandboxes: ["namespace", "lambda", "docker"].map(str::to_owned).to_vec(),
+            offers: vec![
+                offer("namespace", false, &modes, true),
+                offer("lambda", true, &modes[..2], false),
+                offer("docker", true, &modes, true),
+            ],
+            ..Hello::default()
+        });
+        let spec = |mode, image: Option<&str>, backend: Option<&str>, timeout_ms| StepSpec {
+            task: String::new(),
+            work: Work::Shell(protocol::step::ProcessRun::default()),
+            mode,
+            identity: None,
+            image: image.map(str::to_owned),
+            network: Vec::new(),
+            resources: protocol::step::Resources::default(),
+            requires: BTreeMap::new(),
+            backend: backend.map(str::to_owned),
+            artifacts: Vec::new(),
+            timeout_ms,
+        };
+        for (wanted, spec) in [
+            ("namespace", spec(Mode::Sandboxed, None, None, None)),
+            ("lambda", spec(Mode::Sandboxed, Some("busybox"), None, None)),
+            ("docker", spec(Mode::Sandboxed, Some("busybox"), None, Some(3_600_000))),
+            ("docker", spec(Mode::Full, Some("busybox"), None, None)),
+            ("docker", spec(Mode::Identity, None, Some("docker"), None)),
+        ] {
+            assert_eq!(mixed.sandbox_for(&spec), wanted);
+            assert!(mixed.meet(&Requirements::of(&spec)), "{wanted}");
+        }
+        let never = spec(Mode::Full, Some("busybox"), Some("lambda"), None);
+        assert_eq!(mixed.sandbox_for(&never), "");
+        assert_eq!(
+            why_none(&Requirements::of(&never), [mixed].iter()).as_deref(),
+            Some("no worker offers sandbox backend lambda that takes images and mode full")
+        );
     }
 
     #[test]

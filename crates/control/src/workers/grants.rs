@@ -50,8 +50,8 @@ impl Grants {
             identity: identity.to_owned(),
             mode: spec.mode.number().to_owned(),
             worker: worker.name.as_ref().to_owned(),
-            sandbox: worker.capabilities.sandbox_for(spec.backend.as_deref()).to_owned(),
-            image: spec.image.clone(),
+            sandbox: worker.capabilities.sandbox_for(spec).to_owned(),
+            image: spec.image().map(str::to_owned),
         })
     }
 }

@@ -309,8 +309,13 @@ fn check_hello(hello: &Hello) -> Result<(), SessionError> {
     let lists = [&hello.modes, &hello.sandboxes, &hello.agents];
     let items =
         lists.iter().flat_map(|list| list.iter()).chain(hello.labels.keys()).chain(hello.labels.values());
-    let too_many =
-        lists.iter().any(|list| list.len() > MAX_HELLO_ITEMS) || hello.labels.len() > MAX_HELLO_ITEMS;
+    let offered =
+        hello.offers.iter().flat_map(|offer| offer.modes.iter().chain(std::iter::once(&offer.name)));
+    let items = items.chain(offered);
+    let too_many = lists.iter().any(|list| list.len() > MAX_HELLO_ITEMS)
+        || hello.labels.len() > MAX_HELLO_ITEMS
+        || hello.offers.len() > MAX_HELLO_ITEMS
+        || hello.offers.iter().any(|offer| offer.modes.len() > MAX_HELLO_ITEMS);
     if too_many
         || hello.version.len() > MAX_HELLO_BYTES
         || items.clone().any(|item| item.len() > MAX_HELLO_BYTES)
