@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,11 +19,12 @@ use crate::channel::{Channel, Gone};
 use crate::failure::Failure;
 use crate::harden::{self, Restrictions};
 use crate::interests::{Interests, Source};
-use crate::network::Network;
+use crate::network::{Network, Reach};
+use crate::options::Options;
 use crate::redact::{Patterns, Secret};
 use crate::step::{Step, kill_tree};
 use crate::workspace::{Wanted, Workspace};
-use crate::{layers, sys};
+use crate::{layers, network, sys};
 
 /// Bytes of a descriptor of signals that are read at once.
 const SIGNAL_BYTES: usize = 1024;
@@ -53,6 +53,8 @@ pub(crate) struct Guest {
     patterns: Rc<Patterns>,
     step: Option<Step>,
     network: Network,
+    /// What must not be reachable; `None` where the sandbox's maker does not ask.
+    closed: Option<Vec<std::net::SocketAddr>>,
 }
 
 /// How handling a message went wrong.
@@ -75,16 +77,17 @@ impl From<Gone> for Trouble {
 
 impl Guest {
     /// A guest that may serve a step, on a channel that is its own.
-    pub(crate) fn new(channel: Channel, restrictions: Restrictions, workspace: &Path) -> io::Result<Self> {
+    pub(crate) fn new(channel: Channel, restrictions: Restrictions, options: &Options) -> io::Result<Self> {
         Ok(Guest {
             channel,
             signals: sys::signal_descriptor()?,
             key: None,
-            workspace: Workspace::new(workspace, restrictions.step_user),
+            workspace: Workspace::new(&options.workspace, restrictions.step_user),
             restrictions,
             patterns: Rc::new(Patterns::new(&[])),
             step: None,
             network: Network::closed(),
+            closed: options.closed.clone(),
         })
     }
 
@@ -123,10 +126,19 @@ impl Guest {
         self.channel.send(&FromGuest::Hello {
             version: FRAME_VERSION,
             public_key: key.public_bytes(),
-            layers: layers::reports(&self.restrictions),
+            layers: layers::reports(&self.restrictions, &self.reach()?),
         });
         self.key = Some(key);
         Ok(())
+    }
+
+    /// What there is beyond loopback. An open network is refused where it must be closed.
+    fn reach(&self) -> Result<Reach, Failure> {
+        match &self.closed {
+            _ if layers::is_network_isolated() => Ok(Reach::NoInterface),
+            None => Ok(Reach::Untried),
+            Some(addresses) => network::reach::require_closed(addresses),
+        }
     }
 
     fn interests(&self) -> Interests<'_> {

@@ -6,9 +6,10 @@ use std::fs;
 use protocol::frame::{Layer, LayerReport};
 
 use crate::harden::Restrictions;
+use crate::network::Reach;
 
 /// Reports each layer that can be seen from inside, as it holds for the step.
-pub(crate) fn reports(restrictions: &Restrictions) -> Vec<LayerReport> {
+pub(crate) fn reports(restrictions: &Restrictions, reach: &Reach) -> Vec<LayerReport> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let devices = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
@@ -36,6 +37,9 @@ pub(crate) fn reports(restrictions: &Restrictions) -> Vec<LayerReport> {
             )
         }),
         report(Layer::UndumpableGuest, restrictions.undumpable, || "PR_SET_DUMPABLE was refused".into()),
+        report(Layer::ClosedNetwork, !matches!(reach, Reach::Untried), || {
+            "there are interfaces beside loopback, and whether they lead anywhere was not tried".into()
+        }),
     ]
 }
 

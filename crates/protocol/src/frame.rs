@@ -15,6 +15,7 @@
 //! End of the channel: the guest kills everything in the sandbox and exits.
 
 pub mod codec;
+pub mod knock;
 
 use std::collections::BTreeMap;
 
@@ -328,4 +329,6 @@ pub enum Layer {
     StepUser,
     /// The guest cannot be traced or read by the step.
     UndumpableGuest,
+    /// Nothing beyond loopback answers; where there is another interface, the guest has tried.
+    ClosedNetwork,
 }

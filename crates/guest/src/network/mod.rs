@@ -3,6 +3,7 @@
 
 mod dns;
 mod names;
+pub(crate) mod reach;
 mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::redact::{Patterns, Redactor};
 use crate::sys;
 use dns::{Answer, Asked};
 use names::{Lookup, Names, Place};
+pub(crate) use reach::Reach;
 use tunnel::{Next, Tunnel};
 
 /// Where the step's resolver is; /etc/resolv.conf in the sandbox names it.
