@@ -15,9 +15,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("seal", &["protocol"]),
     ("store", &["planner", "protocol"]),
     ("control", &["workflow", "planner", "store", "protocol", "seal"]),
+    ("caller", &["protocol"]),
     ("sandbox", &["protocol"]),
     ("sandbox-namespace", &["sandbox", "protocol"]),
-    ("worker", &["protocol", "sandbox", "seal"]),
+    ("worker", &["protocol", "sandbox", "seal", "caller"]),
     ("guest", &["protocol", "seal"]),
     ("identity", &["protocol", "seal"]),
     (
