@@ -8,6 +8,7 @@ use protocol::frame::{FromGuest, MAX_DATA_BYTES, ToGuest};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use seal::channel::{Opener, Sealer};
 
 /// With so much waiting to be written, nothing more is read from the step or its connections.
 const MOST_WAITING_BYTES: usize = 4 * MAX_DATA_BYTES;
@@ -25,9 +26,29 @@ pub(crate) struct Channel {
     /// Bytes of `waiting` that have been written.
     written: usize,
     buffer: Vec<u8>,
+    /// Where the channel crosses a network: what turns frames into records and back.
+    records: Option<Records>,
+}
+
+struct Records {
+    sealer: Sealer,
+    opener: Opener,
+    /// Plaintext on its way.
+    plain: Vec<u8>,
 }
 
 impl Channel {
+    /// A channel across a network, where each frame travels in sealed records.
+    pub(crate) fn sealed(
+        input: OwnedFd,
+        output: OwnedFd,
+        sealer: Sealer,
+        opener: Opener,
+    ) -> io::Result<Self> {
+        let records = Some(Records { sealer, opener, plain: Vec::new() });
+        Ok(Channel { records, ..Channel::new(input, output)? })
+    }
+
     pub(crate) fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
         for fd in [&input, &output] {
             let flags = rustix::fs::fcntl_getfl(fd)?;
@@ -41,6 +62,7 @@ impl Channel {
             written: 0,
             // Allocated as zeroes: it takes memory once it is used.
             buffer: vec![0; MAX_DATA_BYTES],
+            records: None,
         })
     }
 
@@ -54,7 +76,17 @@ impl Channel {
 
     /// Puts a frame in line. The guest keeps data parts below [`MAX_DATA_BYTES`], so a frame always fits.
     pub(crate) fn send(&mut self, frame: &FromGuest) {
-        codec::encode(frame, &mut self.waiting).expect("the guest's frames are below the limit");
+        let encode = |out: &mut Vec<u8>| {
+            codec::encode(frame, out).expect("the guest's frames are below the limit");
+        };
+        match &mut self.records {
+            None => encode(&mut self.waiting),
+            Some(records) => {
+                records.plain.clear();
+                encode(&mut records.plain);
+                records.sealer.seal(&records.plain, &mut self.waiting);
+            }
+        }
     }
 
     /// Whether a source of data may be read.
@@ -119,7 +151,14 @@ impl Channel {
         match rustix::io::read(&self.input, &mut self.buffer[..]) {
             Ok(0) => Err(Gone),
             Ok(bytes) => {
-                self.decoder.feed(&self.buffer[..bytes]);
+                let Some(records) = &mut self.records else {
+                    self.decoder.feed(&self.buffer[..bytes]);
+                    return Ok(());
+                };
+                records.plain.clear();
+                // Whoever changed a record is not the worker: for the guest, the worker is gone.
+                records.opener.open(&self.buffer[..bytes], &mut records.plain).map_err(|_| Gone)?;
+                self.decoder.feed(&records.plain);
                 Ok(())
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),

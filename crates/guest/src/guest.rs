@@ -19,6 +19,7 @@ use crate::channel::{Channel, Gone};
 use crate::failure::Failure;
 use crate::harden::{self, Restrictions};
 use crate::interests::{Interests, Source};
+use crate::lambda::Terms;
 use crate::network::{Network, Reach};
 use crate::options::Options;
 use crate::redact::{Patterns, Secret};
@@ -55,6 +56,8 @@ pub(crate) struct Guest {
     network: Network,
     /// What must not be reachable; `None` where the sandbox's maker does not ask.
     closed: Option<Vec<std::net::SocketAddr>>,
+    /// What the step is held to in a Lambda function.
+    terms: Option<Terms>,
 }
 
 /// How handling a message went wrong.
@@ -88,7 +91,14 @@ impl Guest {
             step: None,
             network: Network::closed(),
             closed: options.closed.clone(),
+            terms: None,
         })
+    }
+
+    /// Holds the step to the terms of a Lambda function.
+    pub(crate) fn under(mut self, terms: Terms) -> Self {
+        self.terms = Some(terms);
+        self
     }
 
     /// Serves until the end, and leaves no process behind.
@@ -136,6 +146,7 @@ impl Guest {
     fn reach(&self) -> Result<Reach, Failure> {
         match &self.closed {
             _ if layers::is_network_isolated() => Ok(Reach::NoInterface),
+            None if self.restrictions.offline => Ok(Reach::NoSockets),
             None => Ok(Reach::Untried),
             Some(addresses) => network::reach::require_closed(addresses),
         }
@@ -211,7 +222,7 @@ impl Guest {
         match (message, &mut self.step) {
             (ToGuest::PutFile { path, mode }, None) => self.workspace.put(&path, mode)?,
             (ToGuest::PutData { data, last }, None) => self.workspace.put_data(&data, last)?,
-            (ToGuest::Start(start), None) => self.start(&start)?,
+            (ToGuest::Start(mut start), None) => self.start(&mut start)?,
             (ToGuest::PutFile { .. } | ToGuest::PutData { .. } | ToGuest::Start(_), Some(_)) => {
                 return Err(Failure::protocol("files and the start come before the step, and once").into());
             }
@@ -243,10 +254,11 @@ impl Guest {
         Ok(())
     }
 
-    fn start(&mut self, start: &StartStep) -> Result<(), Failure> {
+    fn start(&mut self, start: &mut StartStep) -> Result<(), Failure> {
         if self.workspace.is_putting() {
             return Err(Failure::protocol("the step starts before a file is complete"));
         }
+        self.terms.as_ref().map_or(Ok(()), |terms| terms.hold(start))?;
         let payload = self.open_identity(start)?;
         let secrets: Vec<Secret<'_>> = payload
             .iter()
@@ -256,8 +268,10 @@ impl Guest {
             .collect();
         self.patterns = Rc::new(Patterns::new(&secrets));
         self.workspace.hand_over()?;
-        self.network = Network::open(&start.network, &self.patterns, layers::is_network_isolated())?;
-        let step = Step::start(start, payload.as_ref(), &self.patterns, self.restrictions.step_user)?;
+        if self.terms.is_none() {
+            self.network = Network::open(&start.network, &self.patterns, layers::is_network_isolated())?;
+        }
+        let step = Step::start(start, payload.as_ref(), &self.patterns, &self.restrictions)?;
         harden::restrict_after_start();
         self.channel.send(&FromGuest::Started { pid: step.pid() });
         self.step = Some(step);

@@ -45,6 +45,8 @@ pub(crate) struct Restrictions {
     pub(crate) step_user: Option<StepUser>,
     pub(crate) undumpable: bool,
     pub(crate) seccomp: io::Result<()>,
+    /// Whether the step gets no internet sockets, because the network is not the sandbox's own.
+    pub(crate) offline: bool,
 }
 
 /// Makes the guest's memory and descriptors unreadable for all that runs under its user. The first act: nothing secret
@@ -85,7 +87,7 @@ pub(crate) fn restrict(undumpable: bool) -> Restrictions {
             | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED,
     );
     keep_capabilities(BEFORE_START);
-    Restrictions { step_user: step_user(), undumpable, seccomp: seccomp::install() }
+    Restrictions { step_user: step_user(), undumpable, seccomp: seccomp::install(), offline: false }
 }
 
 /// Gives up what only the start of the step needed.

@@ -10,6 +10,7 @@ mod harden;
 mod install;
 mod interests;
 mod knock;
+mod lambda;
 mod layers;
 mod network;
 mod options;
@@ -36,7 +37,10 @@ fn main() -> ExitCode {
     let undumpable = harden::become_unreadable();
     let mut arguments = std::env::args();
     let program = arguments.next().unwrap_or_default();
-    match options::parse(arguments) {
+    // The name that AWS Lambda calls a function's own runtime by, without arguments.
+    let job = if lambda::is_bootstrap(&program) { Some(Job::Lambda) } else { options::parse(arguments) };
+    match job {
+        Some(Job::Lambda) => lambda::run(undumpable),
         Some(Job::Serve(options)) => serve(&options, undumpable),
         Some(Job::Install(target)) => match install::install(program.as_ref(), &target) {
             Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use crate::workspace::WORKSPACE;
 
 /// What is said to who calls it wrongly.
 pub(crate) const USAGE: &str = "usage: guest [--workspace DIR] [--knock] [--closed ADDRESS:PORT,...], with a worker at its \
-                                standard input and output\n       guest --install FILE";
+                                standard input and output\n       guest --install FILE\n       guest --lambda, or as bootstrap, in an AWS Lambda function";
 
 /// Addresses that are tried at most.
 const MOST_ADDRESSES: usize = 32;
@@ -19,6 +19,8 @@ pub(crate) enum Job {
     Serve(Options),
     /// Copy itself to where another container finds it.
     Install(PathBuf),
+    /// Be the runtime of an AWS Lambda function.
+    Lambda,
 }
 
 /// How to serve.
@@ -42,6 +44,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Job> 
                 let target = arguments.next()?;
                 return arguments.next().is_none().then(|| Job::Install(target.into()));
             }
+            "--lambda" if first => return arguments.next().is_none().then_some(Job::Lambda),
             "--workspace" => options.workspace = arguments.next()?.into(),
             "--knock" => options.knock = true,
             "--closed" => options.closed = Some(addresses(&arguments.next()?)?),
@@ -77,6 +80,7 @@ mod tests {
         let line = "--knock --workspace /tmp/w --closed 10.0.0.1:443,[fd00::1]:53";
         assert_eq!(read(line), Some(Job::Serve(all)));
         assert_eq!(read("--install /guest/guest"), Some(Job::Install("/guest/guest".into())));
+        assert_eq!(read("--lambda"), Some(Job::Lambda));
     }
 
     #[test]
@@ -88,6 +92,7 @@ mod tests {
             "--closed 10.0.0.1",
             "--install",
             "--install a b",
+            "--lambda --knock",
         ] {
             assert_eq!(read(line), None, "{line}");
         }

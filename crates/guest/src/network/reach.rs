@@ -29,6 +29,8 @@ pub(crate) enum Reach {
     NoInterface,
     /// There are interfaces, and nothing answers.
     Nothing,
+    /// There are interfaces, and the step gets no internet sockets to use them with.
+    NoSockets,
     /// There are interfaces, and nobody asked what they reach.
     Untried,
 }

@@ -8,7 +8,8 @@ use std::io;
 use libc::sock_filter;
 
 use super::policy::{
-    Answer, CONDITIONAL, Conditional, GAP, HIGHEST_KNOWN, REFUSED, REFUSED_BY_NUMBER, REFUSED_HERE, Test,
+    Answer, CONDITIONAL, Conditional, GAP, HIGHEST_KNOWN, OFFLINE, REFUSED, REFUSED_BY_NUMBER, REFUSED_HERE,
+    Test,
 };
 use crate::sys;
 
@@ -27,6 +28,20 @@ const ARGUMENTS_OFFSET: u32 = 16;
 /// Applies the policy to this process and all that it starts from now on. It needs `no_new_privs`.
 pub(crate) fn install() -> io::Result<()> {
     sys::install_seccomp_filter(&program())
+}
+
+/// Further refuses internet sockets to this process and all that it starts: for a step whose sandbox has no network of its
+/// own. It works on every kernel, since the family is a plain argument; what a socket connects to is not.
+pub(crate) fn refuse_internet() -> io::Result<()> {
+    sys::install_seccomp_filter(&offline_program())
+}
+
+/// Behind [`program`], which has judged the architecture and the other families.
+fn offline_program() -> Vec<sock_filter> {
+    let mut code = vec![load(NUMBER_OFFSET)];
+    code.extend(conditional_block(&OFFLINE));
+    code.push(answer(libc::SECCOMP_RET_ALLOW));
+    code
 }
 
 fn program() -> Vec<sock_filter> {

@@ -3,4 +3,4 @@
 mod filter;
 mod policy;
 
-pub(crate) use filter::install;
+pub(crate) use filter::{install, refuse_internet};

@@ -154,6 +154,14 @@ const INET_TESTS: &[Test] = &[
     Test::NoneOf { argument: 2, mask: ALL, values: &[0, libc::IPPROTO_TCP as u32, libc::IPPROTO_UDP as u32] },
 ];
 
+/// What a step without any network is refused beside the rest. The errno is that of a machine without one.
+pub(super) const OFFLINE: Conditional = Conditional {
+    call: libc::SYS_socket,
+    first: None,
+    tests: &[Test::OneOf { argument: 0, mask: ALL, values: &[INET, INET6] }],
+    errno: libc::ENETDOWN,
+};
+
 /// Calls that are refused for some arguments. The errno of a socket is the one of a kernel without that family or
 /// protocol, so that programs that probe go on.
 pub(super) const CONDITIONAL: &[Conditional] = &[

@@ -15,7 +15,7 @@ use super::stdin::Stdin;
 use super::tree::kill_tree;
 use crate::channel::Channel;
 use crate::failure::Failure;
-use crate::harden::StepUser;
+use crate::harden::Restrictions;
 use crate::interests::{Interests, Source};
 use crate::redact::Patterns;
 use crate::sys::{self, Reap, Reaped};
@@ -48,7 +48,7 @@ impl Step {
         start: &StartStep,
         payload: Option<&Payload>,
         patterns: &Rc<Patterns>,
-        user: Option<StepUser>,
+        restrictions: &Restrictions,
     ) -> Result<Self, Failure> {
         let mut environment = Environment::default();
         for (name, value) in &start.environment {
@@ -63,7 +63,8 @@ impl Step {
             directory: &start.directory,
             limits: start.limits,
             terminal: start.terminal,
-            user,
+            user: restrictions.step_user,
+            offline: restrictions.offline,
         })?;
         let mut outputs = vec![Output::new(Stream::Stdout, spawned.stdout, patterns)];
         outputs.extend(spawned.stderr.map(|source| Output::new(Stream::Stderr, source, patterns)));

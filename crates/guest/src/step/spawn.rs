@@ -14,6 +14,7 @@ use rustix::pty::OpenptFlags;
 use super::environment::Environment;
 use crate::failure::Failure;
 use crate::harden::{self, StepUser};
+use crate::seccomp;
 use crate::sys::{self, Fork, Resource, Vector};
 
 /// First descriptor that the step does not get.
@@ -32,6 +33,8 @@ pub(super) struct Launch<'a> {
     pub(super) limits: StepLimits,
     pub(super) terminal: bool,
     pub(super) user: Option<StepUser>,
+    /// Whether it gets no internet sockets.
+    pub(super) offline: bool,
 }
 
 /// The step's process, and the guest's ends of its streams, which do not block.
@@ -58,16 +61,18 @@ enum Stage {
     Limits,
     User,
     Capabilities,
+    Network,
     Directory,
     Descriptors,
     Program,
 }
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage::Streams,
     Stage::Limits,
     Stage::User,
     Stage::Capabilities,
+    Stage::Network,
     Stage::Directory,
     Stage::Descriptors,
     Stage::Program,
@@ -126,6 +131,7 @@ fn become_step(
         .and_then(|()| at(Stage::Limits, limit(launch.limits)))
         .and_then(|()| at(Stage::User, launch.user.map_or(Ok(()), become_user)))
         .and_then(|()| at(Stage::Capabilities, harden::drop_capabilities()))
+        .and_then(|()| at(Stage::Network, if launch.offline { seccomp::refuse_internet() } else { Ok(()) }))
         .and_then(|()| {
             at(Stage::Directory, rustix::process::chdir(launch.directory).map_err(io::Error::from))
         })
@@ -228,6 +234,9 @@ fn stage_failure(stage: Stage, error: &io::Error, launch: &Launch<'_>) -> Failur
             FailureKind::Isolation,
             format!("the step's capabilities cannot be dropped: {error}"),
         ),
+        Stage::Network => {
+            Failure::new(FailureKind::Isolation, format!("the step's network cannot be closed: {error}"))
+        }
         Stage::Descriptors => {
             Failure::new(FailureKind::Isolation, format!("the guest's descriptors cannot be closed: {error}"))
         }
