@@ -15,6 +15,8 @@ pub mod fake;
 mod guest;
 mod image;
 mod layout;
+#[cfg(feature = "oci")]
+pub mod oci;
 pub mod pool;
 pub mod session;
 
