@@ -1,4 +1,5 @@
-//! Builds the guest, a static program of another profile and target features than this crate, to embed it.
+//! Builds the guest and the caller, static programs of another profile and target features than this crate, to embed
+//! them; with the feature `suites` also the probe, the program with which the suites try sandboxes.
 //!
 //! Cargo cannot yet depend on a binary with its own profile, so a nested cargo builds it, in a target folder of its own
 //! (the outer cargo holds the lock of the outer one) that all profiles of the outer build share.
@@ -11,8 +12,13 @@ use std::process::Command;
 /// Bytes of the guest at most: it is copied into every sandbox.
 const MAX_GUEST_BYTES: u64 = 2_000_000;
 
+/// Bytes of the caller at most: it is sent into the sandbox of each step that needs it.
+const MAX_CALLER_BYTES: u64 = 3_000_000;
+
 /// Names a guest that was built before, such as for another architecture; it is embedded as it is.
 const PREBUILT: &str = "SAGEWAI_GUEST";
+/// Likewise a caller.
+const PREBUILT_CALLER: &str = "SAGEWAI_CALLER";
 
 /// What the outer cargo sets for its own crates; in the nested build it would be wrong, or deadlock.
 const UNWANTED: [&str; 12] = [
@@ -36,20 +42,28 @@ fn main() {
         .parent()
         .expect("this crate is in a folder of crates")
         .to_path_buf();
-    for source in ["guest", "seal", "protocol"] {
+    for source in ["guest", "caller", "seal", "protocol"] {
         println!("cargo::rerun-if-changed={}", crates.join(source).join("src").display());
         println!("cargo::rerun-if-changed={}", crates.join(source).join("Cargo.toml").display());
     }
     println!("cargo::rerun-if-changed=build.rs");
     let target = guest_target();
     println!("cargo::rerun-if-env-changed={PREBUILT}");
-    let built = match env::var_os(PREBUILT) {
-        Some(path) => PathBuf::from(path),
-        None => build(&crates, &nested_target_dir(&out), &target),
+    let target_dir = nested_target_dir(&out);
+    println!("cargo::rerun-if-env-changed={PREBUILT_CALLER}");
+    let embed = |program: &str, prebuilt: &str, most: u64| {
+        let built = env::var_os(prebuilt).map(PathBuf::from);
+        let built = built.unwrap_or_else(|| build(program, program, &crates, &target_dir, &target));
+        let size = fs::metadata(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display())).len();
+        assert!(size <= most, "the {program} has {size} bytes; {most} are the limit");
+        fs::copy(&built, out.join(program)).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
     };
-    let size = fs::metadata(&built).unwrap_or_else(|error| panic!("{}: {error}", built.display())).len();
-    assert!(size <= MAX_GUEST_BYTES, "the guest has {size} bytes; {MAX_GUEST_BYTES} are the limit");
-    fs::copy(&built, out.join("guest")).expect("failed to copy the guest");
+    embed("guest", PREBUILT, MAX_GUEST_BYTES);
+    embed("caller", PREBUILT_CALLER, MAX_CALLER_BYTES);
+    if env::var_os("CARGO_FEATURE_SUITES").is_some() {
+        let probe = build("guest", "probe", &crates, &target_dir, &target);
+        fs::copy(&probe, out.join("probe")).expect("failed to copy the probe");
+    }
 }
 
 /// The guest runs where the outer program runs its sandboxes: the same architecture, with the libc that links statically
@@ -65,7 +79,7 @@ fn nested_target_dir(out: &Path) -> PathBuf {
     out.ancestors().nth(4).unwrap_or(out).join("guest")
 }
 
-fn build(crates: &Path, target_dir: &Path, target: &str) -> PathBuf {
+fn build(package: &str, program: &str, crates: &Path, target_dir: &Path, target: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
     let mut command = Command::new(cargo);
     for name in UNWANTED {
@@ -85,21 +99,22 @@ fn build(crates: &Path, target_dir: &Path, target: &str) -> PathBuf {
             "build",
             "--quiet",
             "--package",
-            "guest",
+            package,
             "--bin",
-            "guest",
+            program,
             "--profile",
             "guest",
             "--target",
             target,
         ])
         .arg("--manifest-path")
-        .arg(crates.join("guest").join("Cargo.toml"))
+        .arg(crates.join(package).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(target_dir)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .status()
         .expect("failed to start the nested cargo");
-    assert!(status.success(), "failed to build the guest for {target}: {status}");
-    target_dir.join(target).join("guest").join("guest")
+    assert!(status.success(), "failed to build the {program} for {target}: {status}");
+    // The profile is named as the guest is.
+    target_dir.join(target).join("guest").join(program)
 }

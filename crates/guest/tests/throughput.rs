@@ -1,6 +1,5 @@
 //! Measurements, not tests: output through a guest and the start of a step, with and without secrets.
-//! `cargo test -p guest --profile guest --test throughput -- --ignored --nocapture`, after
-//! `cargo build -p guest --profile guest --example probe`.
+//! `cargo test -p guest --profile guest --test throughput -- --ignored --nocapture`.
 
 mod harness;
 

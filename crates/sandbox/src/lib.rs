@@ -6,6 +6,7 @@
 #[cfg(feature = "suites")]
 pub mod adversarial;
 mod backend;
+mod caller;
 #[cfg(feature = "suites")]
 pub mod conformance;
 pub mod egress;
@@ -18,14 +19,21 @@ mod layout;
 #[cfg(feature = "oci")]
 pub mod oci;
 pub mod pool;
+#[cfg(feature = "suites")]
+mod probe;
 pub mod session;
+#[cfg(feature = "suites")]
+pub mod suite;
 
 pub use backend::{
     Backend, Capabilities, Channel, Sandbox, SandboxId, SandboxLimits, Template, merge_layers, missing_layers,
 };
+pub use caller::caller_binary;
 pub use error::SandboxError;
 pub use guest::guest_binary;
 pub use image::{Image, ImageConfig};
 pub use layout::{HOME, PATH, STEP_ID, WORKSPACE};
+#[cfg(feature = "suites")]
+pub use probe::probe_binary;
 pub use session::Session;
 pub use tokio_util::sync::CancellationToken;

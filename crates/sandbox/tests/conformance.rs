@@ -2,12 +2,11 @@
 
 use sandbox::conformance;
 use sandbox::fake::FakeBackend;
+use sandbox::suite::Subject;
 
 #[tokio::test]
 async fn the_fake_conforms() {
     let backend = FakeBackend::new();
-    if let Err(failures) = conformance::check(&*backend).await {
-        panic!("{failures}");
-    }
+    conformance::check(&Subject::new(backend.clone())).await.expect_held();
     assert_eq!(backend.alive(), 0, "sandboxes are left");
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
+use protocol::frame::FailureKind;
 use zeroize::Zeroizing;
 
+use crate::failure::Failure;
 use crate::sys::Vector;
 
 /// Where programs are looked up if the step has no PATH.
@@ -17,11 +19,18 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// Sets a variable; the last value counts. A name or value with a zero byte, or a name with `=`, is left out: no
-    /// program could see it.
-    pub(super) fn set(&mut self, name: &str, value: &[u8]) {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains(&0) {
-            return;
+    /// Sets a variable; the last value counts. Refuses a name or value with a zero byte, and a name that is empty or has
+    /// `=` in it: no program could see it. The message has the name and never the value.
+    pub(super) fn set(&mut self, name: &str, value: &[u8]) -> Result<(), Failure> {
+        let why = match name {
+            "" => "its name is empty",
+            _ if name.contains(['=', '\0']) => "its name has `=` or a zero byte",
+            _ if value.contains(&0) => "its value has a zero byte",
+            _ => "",
+        };
+        if !why.is_empty() {
+            let message = format!("the step's environment cannot have the variable `{}`: {why}", name.escape_debug());
+            return Err(Failure::new(FailureKind::NotFound, message));
         }
         let mut entry = Zeroizing::new(Vec::with_capacity(name.len() + value.len() + 2));
         entry.extend_from_slice(name.as_bytes());
@@ -29,6 +38,7 @@ impl Environment {
         entry.extend_from_slice(value);
         entry.push(0);
         self.entries.insert(name.to_owned(), entry);
+        Ok(())
     }
 
     /// The pointers that execve takes.
@@ -67,19 +77,21 @@ mod tests {
     fn programs_are_looked_up_in_the_path_of_the_step() {
         let mut environment = Environment::default();
         assert_eq!(paths(&environment, "ls").len(), 6);
-        environment.set("PATH", b"/a:/b");
+        environment.set("PATH", b"/a:/b").expect("it can be");
         assert_eq!(paths(&environment, "ls"), ["/a/ls", "/b/ls"]);
         assert_eq!(paths(&environment, "./ls"), ["./ls"]);
         assert!(paths(&environment, "l\0s").is_empty());
     }
 
     #[test]
-    fn the_last_value_counts_and_what_no_program_could_see_is_left_out() {
+    fn the_last_value_counts_and_what_no_program_could_see_is_refused_by_name() {
         let mut environment = Environment::default();
-        environment.set("A", b"1");
-        environment.set("A", b"2");
-        environment.set("B=C", b"x");
-        environment.set("D", b"x\0y");
+        environment.set("A", b"1").expect("it can be");
+        environment.set("A", b"2").expect("it can be");
+        for (name, value) in [("B=C", &b"x"[..]), ("D", b"hidden\0y"), ("", b"x"), ("E\0", b"x")] {
+            let refused = environment.set(name, value).expect_err("no program could see it").message;
+            assert!(refused.contains(&name.escape_debug().to_string()) && !refused.contains("hidden"), "{refused}");
+        }
         assert_eq!(environment.value("A"), Some(&b"2"[..]));
         assert_eq!(environment.entries.len(), 1);
     }

@@ -52,10 +52,10 @@ impl Step {
     ) -> Result<Self, Failure> {
         let mut environment = Environment::default();
         for (name, value) in &start.environment {
-            environment.set(name, value.as_bytes());
+            environment.set(name, value.as_bytes())?;
         }
         for entry in payload.into_iter().flat_map(Payload::entries) {
-            environment.set(entry.name(), entry.value());
+            environment.set(entry.name(), entry.value())?;
         }
         let spawned = spawn::spawn(&Launch {
             argv: &start.argv,

@@ -23,6 +23,8 @@ const MOST_ENTRIES: usize = 200_000;
 const MOST_SKIPPED: usize = 1000;
 /// Bytes at the start of a file that tell text from binary, by the absence of zero bytes.
 const PROBE_BYTES: usize = 8192;
+/// Where the worker puts what is not the step's own, such as its script: never collected.
+const INTERNAL: &str = ".sagewai";
 /// Longest path that is reported.
 const MOST_PATH_BYTES: usize = 4096;
 
@@ -108,6 +110,9 @@ impl Collection<'_> {
             if self.entries > MOST_ENTRIES {
                 self.skip(prefix, format!("the workspace has more than {MOST_ENTRIES} entries"));
                 return Ok(());
+            }
+            if prefix.is_empty() && name == INTERNAL {
+                continue;
             }
             let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
             self.entry(&folder, &name, &path, depth)?;

@@ -261,15 +261,9 @@ fn open_to_all(path: &std::path::Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("our own folder");
 }
 
-/// The attacking program, built beside the guest.
+/// The attacking program.
 pub(crate) fn probe_program() -> std::path::PathBuf {
-    let guest = std::path::Path::new(env!("CARGO_BIN_EXE_guest"));
-    let probe = guest.parent().expect("a folder").join("examples/probe");
-    assert!(
-        probe.exists(),
-        "the probe is built with all tests, or by `cargo build -p guest --example probe`"
-    );
-    probe
+    env!("CARGO_BIN_EXE_probe").into()
 }
 
 /// A step of the attacking program.

@@ -1,15 +1,28 @@
 //! Every attack of the adversarial suite, as this user and as an ordinary one.
 
+use std::sync::Arc;
+
 use super::harness;
 use sandbox::adversarial::{Verdict, attacks, try_attack};
+use sandbox::suite::Subject;
 
 /// Tries one attack; what could not be tried is said.
 fn attack(name: &str) {
-    harness::run(async |backend| match try_attack(&**backend, name).await {
-        Ok(Verdict::Refused) => {}
+    harness::run(async |backend| match try_attack(&Subject::new(Arc::clone(backend)), name).await {
+        Ok(Verdict::Held) => {}
         Ok(Verdict::Skipped(why)) => eprintln!("skipped: {why}"),
-        Ok(Verdict::Leaked(how)) => panic!("the attack worked:\n{how}"),
-        Err(why) => panic!("the attack could not be tried: {why}"),
+        Ok(Verdict::Broken(how)) => panic!("the attack worked:\n{how}"),
+        Err(why) => panic!("{why}"),
+    });
+}
+
+/// All in a few sandboxes, as sandbox backends with slow starts do it, come to the same.
+#[test]
+fn all_attacks_together() {
+    harness::run(async |backend| {
+        let report = sandbox::adversarial::check(&Subject::new(Arc::clone(backend))).await;
+        report.expect_held();
+        assert_eq!(report.verdicts.len(), attacks().count());
     });
 }
 
@@ -40,7 +53,11 @@ attacks! {
     socket_families socket_families_as_user "socket-families"
     gains_privileges gains_privileges_as_user "gain-privileges"
     networks_beyond_the_tunnel networks_beyond_the_tunnel_as_user "networks-beyond-the-tunnel"
+    look_alike_names look_alike_names_as_user "look-alike-names"
     files_of_the_host files_of_the_host_as_user "files-of-the-host"
+    writes_outside writes_outside_as_user "write-outside"
+    facts_of_the_host facts_of_the_host_as_user "facts-of-the-host"
+    frames_on_a_terminal frames_on_a_terminal_as_user "frames-forged-on-a-terminal"
     kernel_settings kernel_settings_as_user "kernel-settings"
     kills_the_guest kills_the_guest_as_user "kill-the-guest"
     types_into_the_terminal types_into_the_terminal_as_user "type-into-the-terminal"
@@ -58,6 +75,8 @@ attacks! {
     fills_the_inodes fills_the_inodes_as_user "fill-the-inodes"
     output_flood output_flood_as_user "output-flood"
     exhausts_descriptors exhausts_descriptors_as_user "exhaust-descriptors"
+    exhausts_inotify exhausts_inotify_as_user "exhaust-inotify"
+    exhausts_terminals exhausts_terminals_as_user "exhaust-terminals"
 }
 
 #[test]

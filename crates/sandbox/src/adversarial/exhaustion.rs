@@ -4,126 +4,159 @@ use std::time::Duration;
 
 use protocol::frame::StepLimits;
 
-use super::{Attack, Verdict, done, open, refused_unless};
 use crate::conformance::{Ran, Step, run};
-use crate::{Backend, SandboxLimits, Template};
+use crate::suite::{Case, Need, Subject, Why, done, ensure};
+use crate::{SandboxError, SandboxLimits};
 
 /// How long an attack is let run.
-const ATTACK_TIME: Duration = Duration::from_secs(3);
+const ATTACK_TIME: Duration = Duration::from_secs(6);
+/// From the attack's start to the neighbour's.
+const HEAD_START: Duration = Duration::from_millis(1500);
+/// Small limits, so that they are reached soon.
+const SMALL: SandboxLimits =
+    SandboxLimits { cpu_millis: 500, memory_bytes: 64 << 20, disk_bytes: 16 << 20, processes: 64 };
+/// Descriptors of one process.
+const DESCRIPTORS: u32 = 128;
+/// What an attack takes at most, far beyond any limit.
+const MOST: usize = 20_000;
 
-pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
         name: "fork-bomb",
         defence: "pids cgroup, RLIMIT_NPROC in the user namespace",
-        run: |backend| Box::pin(fork_bomb(backend)),
+        needs: &[],
+        run: |s| Box::pin(fork_bomb(s)),
     },
-    Attack { name: "memory-bomb", defence: "memory cgroup", run: |backend| Box::pin(memory_bomb(backend)) },
-    Attack {
+    Case {
+        name: "memory-bomb",
+        defence: "memory cgroup",
+        needs: &[Need::Limits],
+        run: |s| Box::pin(memory_bomb(s)),
+    },
+    Case {
         name: "fill-the-disk",
         defence: "size-capped tmpfs, shared by all writable places",
-        run: |backend| Box::pin(disk(backend)),
+        needs: &[],
+        run: |s| Box::pin(disk(s)),
     },
-    Attack {
+    Case {
         name: "fill-the-inodes",
         defence: "inode-capped tmpfs",
-        run: |backend| Box::pin(inodes(backend)),
+        needs: &[Need::DiskLimit],
+        run: |s| Box::pin(inodes(s)),
     },
-    Attack {
+    Case {
         name: "output-flood",
         defence: "credits: a step that floods is blocked by its own full pipe",
-        run: |backend| Box::pin(flood(backend)),
+        needs: &[Need::Interactive],
+        run: |s| Box::pin(flood(s)),
     },
-    Attack {
+    Case {
         name: "exhaust-descriptors",
         defence: "RLIMIT_NOFILE",
-        run: |backend| Box::pin(descriptors(backend)),
+        needs: &[],
+        run: |s| Box::pin(descriptors(s)),
+    },
+    Case {
+        name: "exhaust-inotify",
+        defence: "a quota of the sandbox's user namespace",
+        needs: &[Need::OwnQuotas],
+        run: |s| Box::pin(quota(s, "take-inotify")),
+    },
+    Case {
+        name: "exhaust-terminals",
+        defence: "devpts of its own with a maximum",
+        needs: &[Need::OwnQuotas, Need::Terminal],
+        run: |s| Box::pin(quota(s, "take-terminals")),
     },
 ];
 
-/// Small limits, so that they are reached soon.
-fn small() -> Template {
-    let limits =
-        SandboxLimits { cpu_millis: 500, memory_bytes: 64 << 20, disk_bytes: 16 << 20, processes: 64 };
-    Template { image: None, limits }
-}
-
 fn limited(mut step: Step) -> Step {
-    step.limits = StepLimits { processes: 64, descriptors: 128, ..StepLimits::default() };
+    step.limits = StepLimits { processes: SMALL.processes, descriptors: DESCRIPTORS, ..StepLimits::default() };
     step.within(ATTACK_TIME)
 }
 
-/// Runs the attack in one sandbox, and beside it a neighbour, which must succeed.
-async fn beside_neighbour(backend: &dyn Backend, attack: Step) -> Result<Ran, String> {
-    let mut attacked = open(backend, &small()).await?;
-    let mut neighbour = open(backend, &Template::default()).await?;
+/// Runs the attack in one sandbox, and beside it a neighbour, which must do well.
+async fn beside_neighbour(subject: &Subject, attack: Step) -> Result<Ran, Why> {
+    let mut attacked = subject.open_limited(SMALL).await?;
+    let mut neighbour = subject.open().await?;
     let beside = async {
-        tokio::time::sleep(ATTACK_TIME / 3).await;
-        run(&mut neighbour, Step::shell("echo alive; sh -c 'echo well'")).await
+        tokio::time::sleep(HEAD_START).await;
+        let mut step = subject.probe(["fine"]);
+        step.terminal = subject.backend.capabilities().terminal;
+        run(&mut neighbour, step).await
     };
     let (ran, beside) = tokio::join!(run(&mut attacked, attack), beside);
     done(attacked).await?;
     done(neighbour).await?;
-    if beside.text() == "alive\nwell" { Ok(ran) } else { Err(format!("the neighbour suffered: {beside:?}")) }
+    ensure(beside.text() == "fine", || format!("the neighbour suffered: {beside:?}"))?;
+    Ok(ran)
 }
 
-async fn fork_bomb(backend: &dyn Backend) -> Result<Verdict, String> {
-    let script = "bomb() { bomb | bomb & }; bomb; for n in $(seq 500); do sleep 5 & done; echo started; wait";
-    let ran = beside_neighbour(backend, limited(Step::shell(script))).await?;
-    // More processes than the limit would have let the loop go through without an error.
-    let held =
-        String::from_utf8_lossy(&ran.stderr).contains("fork") || ran.exit.is_err() || ran.code() != Some(0);
-    Ok(refused_unless(!held, || format!("{ran:?}")))
+/// The number behind the last word that is `what`, or the only one.
+fn number(ran: &Ran, what: &str) -> Result<usize, String> {
+    let text = ran.text();
+    let line = text.lines().rfind(|line| line.starts_with(what)).unwrap_or_default();
+    line.trim_start_matches(what).trim().parse().map_err(|_| format!("{ran:?}"))
 }
 
-async fn memory_bomb(backend: &dyn Backend) -> Result<Verdict, String> {
-    if !backend.capabilities().limits {
-        return Ok(Verdict::Skipped(
-            "this sandbox backend has no limit of memory here, and says so".to_owned(),
-        ));
-    }
+async fn fork_bomb(subject: &Subject) -> Result<(), Why> {
+    let ran = beside_neighbour(subject, limited(subject.probe(["fork-bomb", "500"]))).await?;
+    // A step that cannot say how many it made was held off too.
+    let made = number(&ran, "").unwrap_or(0);
+    ensure(made < SMALL.processes as usize, || format!("{made} processes were made: {ran:?}"))
+}
+
+async fn memory_bomb(subject: &Subject) -> Result<(), Why> {
     // Three processes of 100 MiB each, more than the sandbox has in all.
-    let script = "for n in 1 2 3; do head -c 104857600 /dev/zero | tail -c 104857600 | (sleep 2; wc -c) & done; wait; echo survived";
-    let ran = beside_neighbour(backend, limited(Step::shell(script))).await?;
-    let whole = ran.text().matches("104857600").count();
-    Ok(refused_unless(whole == 3, || format!("{ran:?}")))
+    let ran = beside_neighbour(subject, limited(subject.probe(["memory-bomb", "3", "104857600"]))).await?;
+    let whole = ran.text().matches("whole").count();
+    ensure(whole < 3, || format!("{whole} of 3 got their memory: {ran:?}"))
 }
 
-async fn disk(backend: &dyn Backend) -> Result<Verdict, String> {
-    let script = "for place in /workspace /tmp /home/step /dev/shm; do head -c 12582912 /dev/zero > $place/fill; done; \
-                  cat /workspace/fill /tmp/fill /home/step/fill /dev/shm/fill | wc -c";
-    let ran = beside_neighbour(backend, limited(Step::shell(script))).await?;
-    let written: u64 = ran.text().parse().map_err(|_| format!("{ran:?}"))?;
-    Ok(refused_unless(written > 16 << 20, || format!("{written} bytes were written")))
+async fn disk(subject: &Subject) -> Result<(), Why> {
+    let able = subject.backend.capabilities();
+    let bytes = (2 * SMALL.disk_bytes).to_string();
+    let places = [able.workspace.as_str(), "/tmp", able.home.as_str(), "/dev/shm"];
+    let step = subject.probe(["fill", bytes.as_str()].into_iter().chain(places));
+    let ran = beside_neighbour(subject, limited(step)).await?;
+    let written: Vec<u64> =
+        ran.text().lines().filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
+    ensure(!written.is_empty(), || format!("nothing, but it did not say what it wrote: {ran:?}"))?;
+    let (most, sum) = (written.iter().max().copied().unwrap_or(0), written.iter().sum::<u64>());
+    let judged = if able.disk_limit { sum } else { most };
+    ensure(judged <= SMALL.disk_bytes, || format!("{written:?} bytes were written"))
 }
 
-async fn inodes(backend: &dyn Backend) -> Result<Verdict, String> {
-    let script = "mkdir d; n=0; while [ $n -lt 20000 ] && : > d/$n; do n=$((n+1)); done 2>/dev/null; echo $n";
-    let mut step = limited(Step::shell(script));
-    step.deadline = Duration::from_secs(60);
-    let ran = beside_neighbour(backend, step).await?;
-    // The shell ends where it cannot open its file; nothing is printed then.
-    Ok(refused_unless(ran.text() == "20000", || "20000 files were made".to_owned()))
+async fn inodes(subject: &Subject) -> Result<(), Why> {
+    let step = limited(subject.probe(["make-files".to_owned(), MOST.to_string()]));
+    let ran = beside_neighbour(subject, step.within(Duration::from_secs(60))).await?;
+    let made = number(&ran, "")?;
+    ensure(made < MOST, || format!("{made} files were made"))
 }
 
-async fn flood(backend: &dyn Backend) -> Result<Verdict, String> {
-    let mut attacked = open(backend, &small()).await?;
-    let (start, stdin, control) = limited(Step::shell("yes & yes >&2 & yes")).into_parts();
+async fn flood(subject: &Subject) -> Result<(), Why> {
+    let mut attacked = subject.open_limited(SMALL).await?;
+    let (start, stdin, control) = limited(subject.probe(["flood"])).within(HEAD_START).into_parts();
     let (events, said) = tokio::sync::mpsc::channel(1);
     // Nobody reads. The step must end by its deadline all the same.
     let exit = attacked.run(start, stdin, events, control).await;
     drop(said);
     done(attacked).await?;
-    Ok(refused_unless(!matches!(exit, Err(crate::SandboxError::Deadline)), || format!("{exit:?}")))
+    ensure(matches!(exit, Err(SandboxError::Deadline)), || format!("{exit:?}"))
 }
 
-async fn descriptors(backend: &dyn Backend) -> Result<Verdict, String> {
-    let script =
-        "n=10; while [ $n -lt 5000 ] && eval \"exec $n</dev/null\"; do n=$((n+1)); done 2>/dev/null; echo $n";
-    let mut step = limited(Step::shell(script));
-    step.argv[0] = "bash".to_owned();
-    let ran = beside_neighbour(backend, step).await?;
-    if matches!(ran.exit, Err(crate::SandboxError::Refused { .. })) {
-        return Ok(Verdict::Skipped("there is no bash in the sandbox".to_owned()));
-    }
-    Ok(refused_unless(ran.text() == "5000", || format!("{ran:?}")))
+async fn descriptors(subject: &Subject) -> Result<(), Why> {
+    let step = limited(subject.probe(["take-descriptors".to_owned(), MOST.to_string()]));
+    let ran = beside_neighbour(subject, step).await?;
+    let taken = number(&ran, "descriptors")?;
+    ensure(taken < DESCRIPTORS as usize, || format!("{taken} descriptors were taken"))
+}
+
+/// Whatever it took, the neighbour got its own.
+async fn quota(subject: &Subject, command: &str) -> Result<(), Why> {
+    let mut step = limited(subject.probe([command.to_owned(), MOST.to_string()]));
+    step.limits.descriptors = 1024;
+    let ran = beside_neighbour(subject, step).await?;
+    ensure(!ran.text().is_empty(), || format!("nothing, but it did not say what it took: {ran:?}"))
 }

@@ -1,205 +1,146 @@
 //! Attacks on the tunnels, and the use that must go on working beside them.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use protocol::step::NetworkRule;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{Attack, Verdict, done, open, refused_unless, told};
 use crate::conformance::{Ran, Step, run};
-use crate::egress::{Denial, DenialReason, Dialer, OperatorPolicy, Resolve};
-use crate::{Backend, Template};
+use crate::egress::{Denial, DenialReason};
+use crate::suite::{Case, GREETING, Greeter, NAME, Need, Outside, Subject, Why, done, ensure, rule};
 
-/// What the host's listener says to who connects.
-const GREETING: &[u8] = b"hello from outside";
 /// Within this time after the end of a sandbox its host sockets must be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+/// How long the host waits for the step's connection.
+const ACCEPT_LIMIT: Duration = Duration::from_secs(20);
+/// What the operator allows where the tunnel must work.
+const LOOPBACK: &[&str] = &["127.0.0.0/8"];
 
-pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
         name: "forged-frames",
         defence: "the step writes to its own pipes, never to the channel",
-        run: |backend| Box::pin(forged_frames(backend)),
+        needs: &[],
+        run: |s| Box::pin(forged_frames(s, false)),
     },
-    Attack {
+    Case {
+        name: "frames-forged-on-a-terminal",
+        defence: "the guest reads the terminal as data",
+        needs: &[Need::Terminal],
+        run: |s| Box::pin(forged_frames(s, true)),
+    },
+    Case {
         name: "unlisted-destination",
         defence: "the guest's DNS answers listed names only, the worker checks again",
-        run: |backend| Box::pin(unlisted(backend)),
+        needs: &[Need::Tunnel],
+        run: |s| Box::pin(unlisted(s)),
     },
-    Attack {
+    Case {
         name: "listed-name-of-a-private-address",
         defence: "the worker classifies the resolved address and dials only what the operator allows",
-        run: |backend| Box::pin(private_address(backend)),
+        needs: &[Need::Tunnel],
+        run: |s| Box::pin(private_address(s)),
     },
-    Attack {
+    Case {
         name: "other-port-of-a-listed-host",
         defence: "name and port are matched together",
-        run: |backend| Box::pin(other_port(backend)),
+        needs: &[Need::Tunnel],
+        run: |s| Box::pin(other_port(s)),
     },
-    Attack {
+    Case {
         name: "sockets-after-the-end",
         defence: "the session owns its tunnels",
-        run: |backend| Box::pin(after_the_end(backend)),
+        needs: &[Need::Tunnel, Need::Interactive],
+        run: |s| Box::pin(after_the_end(s)),
     },
 ];
 
-/// Connects, says something, prints what it hears. A shell of bash would do, python is there more often.
-const CLIENT: &str = "import socket,sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
-connection.sendall(b'ping')
-print(connection.recv(100).decode(), flush=True)
-if len(sys.argv) > 3: connection.recv(100)
-";
-
-/// A name that leads to the loopback of the host.
-const GREETER: &str = "greeter.example";
-
-/// Resolves every name to the loopback of the host.
-struct Loopback;
-
-#[async_trait]
-impl Resolve for Loopback {
-    async fn resolve(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
-        Ok(vec![IpAddr::from([127, 0, 0, 1])])
-    }
+/// A step that connects to `host` and `port` and says `ping`, with these ports of the name listed.
+fn client(subject: &Subject, port: u16, listed: &[(&str, u16)], operator: &[&str]) -> Result<Step, String> {
+    let listed = listed.iter().map(|(host, port)| rule(host, *port)).collect();
+    Outside { listed, operator }.of(subject.probe(["fetch", NAME, &port.to_string(), "ping"]))
 }
 
-fn rule(host: &str, port: u16) -> NetworkRule {
-    NetworkRule { host: host.to_owned(), subdomains: false, port }
-}
-
-/// A step that connects to `host` and `port` with these rules, and these entries of the operator's.
-fn client(host: &str, port: u16, network: Vec<NetworkRule>, operator: &[&str]) -> Result<Step, String> {
-    let mut step = Step::new(["python3", "-I", "-S", "-c", CLIENT, host, &port.to_string()]);
-    step.network = network;
-    let policy = OperatorPolicy::parse(operator).map_err(|error| error.to_string())?;
-    step.dialer = Dialer::with_resolver(policy, Arc::new(Loopback));
-    Ok(step)
-}
-
-/// A listener of the host that greets whoever comes.
-async fn greeter() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
-    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-    tokio::spawn(async move {
-        while let Ok((mut connection, _)) = listener.accept().await {
-            let mut heard = [0; 4];
-            if connection.read_exact(&mut heard).await.is_ok() {
-                let _ = connection.write_all(GREETING).await;
-            }
-        }
-    });
-    Ok(port)
-}
-
-async fn ran(backend: &dyn Backend, step: Step) -> Result<Ran, String> {
-    let mut session = open(backend, &Template::default()).await?;
+async fn ran(subject: &Subject, step: Step) -> Result<Ran, Why> {
+    let mut session = subject.open().await?;
     let ran = run(&mut session, step).await;
     done(session).await?;
     Ok(ran)
 }
 
-fn lacks_python(ran: &Ran) -> Option<Verdict> {
-    matches!(ran.exit, Err(crate::SandboxError::Refused { .. }))
-        .then(|| Verdict::Skipped("there is no python3 in the sandbox".to_owned()))
-}
-
 fn heard(ran: &Ran) -> bool {
-    ran.text().as_bytes() == GREETING
+    ran.text().contains(GREETING)
 }
 
-async fn forged_frames(backend: &dyn Backend) -> Result<Verdict, String> {
+async fn forged_frames(subject: &Subject, terminal: bool) -> Result<(), Why> {
     let mut forged = Vec::new();
     let exit =
         protocol::frame::FromGuest::Exited { code: Some(77), signal: None, max_rss_bytes: 0, cpu_us: 0 };
     protocol::frame::codec::encode(&exit, &mut forged).map_err(|error| error.to_string())?;
-    let step = Step::shell("tee /proc/self/fd/2; exit 3").with_stdin(forged.clone());
-    let ran = ran(backend, step).await?;
-    let intact = ran.code() == Some(3) && ran.stdout == forged && ran.stderr == forged;
-    Ok(refused_unless(!intact, || format!("{ran:?}")))
+    let mut step = subject.probe(["relay"]).with_stdin(forged.clone());
+    step.terminal = terminal;
+    if terminal {
+        // A terminal ends its input where a line begins, not where the worker's ends.
+        step = step.with_stdin([forged.as_slice(), b"\n\x04"].concat());
+    }
+    let ran = ran(subject, step).await?;
+    let intact = terminal || (ran.stdout == forged && ran.stderr == forged);
+    ensure(ran.code() == Some(3) && intact, || format!("{ran:?}"))
 }
 
-async fn unlisted(backend: &dyn Backend) -> Result<Verdict, String> {
-    let port = greeter().await?;
+async fn unlisted(subject: &Subject) -> Result<(), Why> {
+    let greeter = Greeter::start().await?;
     // Nothing listed, and something else listed.
-    for rules in [vec![], vec![rule("db.acme.com", port)]] {
-        let ran = ran(backend, client(GREETER, port, rules, &["127.0.0.0/8"])?).await?;
-        if let Some(skipped) = lacks_python(&ran) {
-            return Ok(skipped);
-        }
-        if heard(&ran) || ran.code() == Some(0) {
-            return Ok(Verdict::Leaked(format!("{ran:?}")));
-        }
-        if ran.denied.is_empty() {
-            return Err(format!("the refusal is not told: {ran:?}"));
-        }
+    for listed in [&[][..], &[("db.acme.com", greeter.port)]] {
+        let ran = ran(subject, client(subject, greeter.port, listed, LOOPBACK)?).await?;
+        ensure(!heard(&ran), || format!("{ran:?}"))?;
+        ensure(!ran.denied.is_empty(), || format!("nothing, but the refusal is not told: {ran:?}"))?;
     }
-    Ok(Verdict::Refused)
+    Ok(())
 }
 
-async fn private_address(backend: &dyn Backend) -> Result<Verdict, String> {
-    let port = greeter().await?;
-    let listed = || vec![rule(GREETER, port)];
-    let refused = ran(backend, client(GREETER, port, listed(), &["10.0.0.0/8"])?).await?;
-    if let Some(skipped) = lacks_python(&refused) {
-        return Ok(skipped);
-    }
-    if heard(&refused) {
-        return Ok(Verdict::Leaked("the loopback of the host was reached".to_owned()));
-    }
+async fn private_address(subject: &Subject) -> Result<(), Why> {
+    let greeter = Greeter::start().await?;
+    let listed = [(NAME, greeter.port)];
+    let refused = ran(subject, client(subject, greeter.port, &listed, &["10.0.0.0/8"])?).await?;
+    ensure(!heard(&refused), || "the loopback of the host was reached".to_owned())?;
     let told = |denial: &Denial| matches!(denial.reason, DenialReason::PrivateAddress(..));
-    if !refused.denied.iter().any(told) {
-        return Err(format!("the refusal is not told: {refused:?}"));
-    }
+    ensure(refused.denied.iter().any(told), || format!("nothing, but the refusal is not told: {refused:?}"))?;
     // The same with the operator's leave, so that it was the address that was refused.
-    let allowed = ran(backend, client(GREETER, port, listed(), &["127.0.0.0/8"])?).await?;
-    if heard(&allowed) { Ok(Verdict::Refused) } else { Err(format!("the tunnel does not work: {allowed:?}")) }
+    let allowed = ran(subject, client(subject, greeter.port, &listed, LOOPBACK)?).await?;
+    ensure(heard(&allowed), || format!("nothing, but the tunnel does not work: {allowed:?}"))
 }
 
-async fn other_port(backend: &dyn Backend) -> Result<Verdict, String> {
-    let (listed, other) = (greeter().await?, greeter().await?);
-    let ran = ran(backend, client(GREETER, other, vec![rule(GREETER, listed)], &["127.0.0.0/8"])?).await?;
-    if let Some(skipped) = lacks_python(&ran) {
-        return Ok(skipped);
-    }
-    Ok(refused_unless(heard(&ran), || format!("{ran:?}")))
+async fn other_port(subject: &Subject) -> Result<(), Why> {
+    let (listed, other) = (Greeter::start().await?, Greeter::start().await?);
+    let ran = ran(subject, client(subject, other.port, &[(NAME, listed.port)], LOOPBACK)?).await?;
+    ensure(!heard(&ran), || format!("{ran:?}"))
 }
 
-async fn after_the_end(backend: &dyn Backend) -> Result<Verdict, String> {
+async fn after_the_end(subject: &Subject) -> Result<(), Why> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-    let mut step = client(GREETER, port, vec![rule(GREETER, port)], &["127.0.0.0/8"])?;
-    // One argument more makes the client stay.
-    step.argv.push("stay".to_owned());
+    let step = subject.probe(["hold", NAME, &port.to_string(), "ping"]);
+    let step = Outside { listed: vec![rule(NAME, port)], operator: LOOPBACK }.of(step)?;
     let cancel = step.cancel.clone();
-    let mut session = open(backend, &Template::default()).await?;
+    let mut session = subject.open().await?;
     let serving = async {
-        let accepted = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await;
+        let accepted = tokio::time::timeout(ACCEPT_LIMIT, listener.accept()).await;
         let Ok(Ok((mut connection, _))) = accepted else {
             cancel.cancel();
             return None;
         };
         let mut ping = [0; 4];
         connection.read_exact(&mut ping).await.ok()?;
-        connection.write_all(GREETING).await.ok()?;
+        connection.write_all(GREETING.as_bytes()).await.ok()?;
         cancel.cancel();
         Some(connection)
     };
     let (ran, connection) = tokio::join!(run(&mut session, step), serving);
-    if let Some(skipped) = lacks_python(&ran) {
-        return Ok(skipped);
-    }
     let Some(mut connection) = connection else {
-        return Err(format!("the tunnel did not come about: {ran:?}"));
+        return Err(Why::Broken(format!("nothing, but the tunnel did not come about: {ran:?}")));
     };
-    let ended = Instant::now();
-    session.discard().await.map_err(told)?;
+    done(session).await?;
     let closed = tokio::time::timeout(CLOSE_LIMIT, connection.read_to_end(&mut Vec::new())).await;
-    Ok(refused_unless(closed.is_err(), || {
-        format!("the host's socket is open {:?} after the end", ended.elapsed())
-    }))
+    ensure(closed.is_ok(), || format!("the host's socket is open {CLOSE_LIMIT:?} after the end"))
 }

@@ -1,40 +1,43 @@
 //! What every sandbox backend must do, as cases over the trait. The fake passes first.
+//!
+//! The cases bring their own program, so that any image will do, one without a shell or a C library too.
 
-mod cases;
-mod step;
+mod ends;
+mod files;
+mod identity;
+mod network;
+mod running;
+mod sandboxes;
+mod streams;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
-pub use cases::cases;
-pub use step::{Ran, Step, run};
+use futures_util::StreamExt;
 
-use crate::Backend;
+pub use crate::suite::{Ran, Step, run};
+use crate::suite::{Case, Report, Subject};
 
 /// The longest a case may take.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 
-/// One case: what must hold, and how it is tried.
-pub struct Case {
-    /// What must hold, in a few words joined by `-`.
-    pub name: &'static str,
-    /// Tries it; an error says what did not hold.
-    pub run: for<'a> fn(&'a dyn Backend) -> Trying<'a>,
+/// All cases.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    [running::CASES, streams::CASES, ends::CASES, files::CASES, identity::CASES, network::CASES, sandboxes::CASES]
+        .into_iter()
+        .flatten()
 }
 
-/// A case on its way.
-pub type Trying<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+/// Tries all cases, some at once.
+pub async fn check(subject: &Subject) -> Report {
+    let attempts = cases().map(async |case| (case.name, subject.attempt(case, CASE_LIMIT).await));
+    Report { verdicts: futures_util::stream::iter(attempts).buffered(subject.at_once.max(1)).collect().await }
+}
 
-/// Tries all cases, one after the other, and says which did not hold.
-pub async fn check(backend: &dyn Backend) -> Result<usize, String> {
-    let mut failures = Vec::new();
-    for case in cases() {
-        match tokio::time::timeout(CASE_LIMIT, (case.run)(backend)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => failures.push(format!("{}: {why}", case.name)),
-            Err(_) => failures.push(format!("{}: no end after {CASE_LIMIT:?}", case.name)),
-        }
+/// Tries the case of that name.
+pub async fn check_one(subject: &Subject, name: &str) -> Report {
+    let mut report = Report::default();
+    for case in cases().filter(|case| case.name == name) {
+        report.verdicts.push((case.name, subject.attempt(case, CASE_LIMIT).await));
     }
-    if failures.is_empty() { Ok(cases().len()) } else { Err(failures.join("\n")) }
+    report
 }

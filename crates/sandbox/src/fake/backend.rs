@@ -13,7 +13,7 @@ use crate::{Backend, Capabilities, Channel, Sandbox, SandboxError, SandboxId, Te
 /// Bytes that the fake channel holds in each direction, as a pipe does.
 const CHANNEL_BYTES: usize = 64 * 1024;
 
-/// Makes sandboxes whose guests are tasks. They run `true`, `false`, `echo`, `cat`, `env`, `sleep`, `yes`.
+/// Makes sandboxes whose guests are tasks. They run a handful of the probe's commands, such as `echo`, `cat`, `sleep`.
 #[derive(Default)]
 pub struct FakeBackend {
     made: AtomicU64,

@@ -1,18 +1,25 @@
-//! The fake's guest: the order of the frame protocol, credits included, over a handful of programs.
+//! The fake's guest: the order of the frame protocol, credits and sealed identities included, over a handful of programs.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use protocol::broker::Sealed;
 use protocol::frame::codec::{Decoder, encode};
 use protocol::frame::{
     FRAME_VERSION, FailureKind, FromGuest, Layer, LayerReport, MAX_DATA_BYTES, STREAM_WINDOW_BYTES,
     StartStep, Stream, ToGuest,
 };
+use seal::{GuestKey, PublicKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 8 * 1024;
 /// Bytes that `yes` has ready ahead of its credit.
 const YES_AHEAD_BYTES: usize = MAX_DATA_BYTES;
+/// The folder of files that are not the step's own.
+const INTERNAL: &str = ".sagewai/";
+/// Signal numbers of Linux.
+const SIGKILL: i32 = 9;
 
 /// All layers, none of them enforced.
 pub(super) fn layers() -> Vec<LayerReport> {
@@ -23,9 +30,10 @@ pub(super) fn layers() -> Vec<LayerReport> {
 
 /// Speaks until the channel ends.
 pub(super) async fn serve(mut channel: DuplexStream) {
+    let Ok(key) = GuestKey::generate() else { return };
     let mut guest = Guest::default();
-    let hello = FromGuest::Hello { version: FRAME_VERSION, public_key: [7; 32], layers: layers() };
-    guest.say(&hello);
+    guest.say(&FromGuest::Hello { version: FRAME_VERSION, public_key: key.public_bytes(), layers: layers() });
+    guest.key = Some(key);
     let mut decoder = Decoder::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -50,12 +58,13 @@ pub(super) async fn serve(mut channel: DuplexStream) {
 struct Guest {
     /// Encoded frames to be written.
     said: Vec<u8>,
+    key: Option<GuestKey>,
     files: BTreeMap<String, Vec<u8>>,
     putting: String,
     program: Program,
-    /// Output without credit yet.
-    output: Vec<u8>,
-    credit: u32,
+    /// Output without credit yet, per stream.
+    output: [Vec<u8>; 2],
+    credit: [u32; 2],
     /// How the program ends once its output is out.
     ending: Option<(Option<i32>, Option<i32>)>,
 }
@@ -66,13 +75,37 @@ enum Program {
     None,
     Cat,
     Sleep,
+    /// Sleeps, and ends by force alone.
+    Deaf,
     Yes,
     Gone,
+}
+
+/// What a program says, and how it goes on.
+struct Run {
+    program: Program,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    ending: Option<(Option<i32>, Option<i32>)>,
+}
+
+impl Run {
+    fn ends(code: i32, stdout: impl Into<Vec<u8>>) -> Self {
+        Self { program: Program::None, stdout: stdout.into(), stderr: Vec::new(), ending: Some((Some(code), None)) }
+    }
+
+    fn goes_on(program: Program) -> Self {
+        Self { program, stdout: Vec::new(), stderr: Vec::new(), ending: None }
+    }
 }
 
 impl Guest {
     fn say(&mut self, frame: &FromGuest) {
         encode(frame, &mut self.said).expect("the fake's frames are short");
+    }
+
+    fn fail(&mut self, kind: FailureKind, message: impl Into<String>) {
+        self.say(&FromGuest::Failed { kind, message: message.into() });
     }
 
     fn hear(&mut self, frame: ToGuest) {
@@ -88,12 +121,12 @@ impl Guest {
                     self.ending = Some((Some(0), None));
                 } else {
                     self.say(&FromGuest::StdinCredit { bytes: data.len() as u32 });
-                    self.output.extend(data);
+                    self.output[0].extend(data);
                 }
             }
-            ToGuest::Signal { number } => self.die(number),
-            ToGuest::Kill => self.die(9),
-            ToGuest::OutputCredit { bytes, .. } => self.credit += bytes,
+            ToGuest::Signal { number } if self.program != Program::Deaf => self.die(number),
+            ToGuest::Kill => self.die(SIGKILL),
+            ToGuest::OutputCredit { stream, bytes } => self.credit[index(stream)] += bytes,
             ToGuest::Collect { patterns, max_file_bytes, .. } => self.collect(&patterns, max_file_bytes),
             _ => {}
         }
@@ -101,36 +134,77 @@ impl Guest {
     }
 
     fn start(&mut self, start: &StartStep) {
-        let argument = start.argv.get(1).cloned().unwrap_or_default();
-        let code = |code| Some((Some(code), None));
-        let environment =
-            || start.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        let (program, output, ending): (_, String, _) = match start.argv.first().map_or("", String::as_str) {
-            "true" => (Program::None, String::new(), code(0)),
-            "false" => (Program::None, String::new(), code(1)),
-            "echo" => (Program::None, format!("{}\n", start.argv[1..].join(" ")), code(0)),
-            "env" => (Program::None, environment(), code(0)),
-            "cat" if argument.is_empty() => (Program::Cat, String::new(), None),
-            "cat" => {
-                let content = self.files.get(&argument).cloned().unwrap_or_default();
-                (Program::None, String::from_utf8_lossy(&content).into_owned(), code(0))
-            }
-            "sleep" => (Program::Sleep, String::new(), None),
-            "yes" => (Program::Yes, String::new(), None),
-            other => {
-                let message = format!("{other}: no such program");
-                return self.say(&FromGuest::Failed { kind: FailureKind::NotFound, message });
-            }
+        let impossible = |(name, value): &(&String, &String)| {
+            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
         };
-        self.credit = STREAM_WINDOW_BYTES;
-        (self.program, self.output, self.ending) = (program, output.into_bytes(), ending);
+        if let Some((name, _)) = start.environment.iter().find(impossible) {
+            let message = format!("the step's environment cannot have the variable `{name}`");
+            return self.fail(FailureKind::NotFound, message);
+        }
+        let secrets = match self.open_identity(start) {
+            Ok(secrets) => secrets,
+            Err(why) => return self.fail(FailureKind::Sealed, why),
+        };
+        // The suites' own program, or one of the same name.
+        let words: Vec<&str> = start.argv.iter().map(String::as_str).collect();
+        let words = match words.as_slice() {
+            [program, words @ ..] if program.ends_with("/probe") => words,
+            words => words,
+        };
+        let Some(run) = self.program(words, start, &secrets) else {
+            let message = format!("{}: no such program", words.first().unwrap_or(&""));
+            return self.fail(FailureKind::NotFound, message);
+        };
+        self.credit = [STREAM_WINDOW_BYTES; 2];
+        (self.program, self.output, self.ending) = (run.program, [run.stdout, run.stderr], run.ending);
         self.say(&FromGuest::Started { pid: 2 });
+    }
+
+    fn program(&self, words: &[&str], start: &StartStep, secrets: &BTreeMap<String, String>) -> Option<Run> {
+        let number = |text: &str| text.parse().unwrap_or(0);
+        let environment =
+            || start.environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
+        Some(match words {
+            ["true"] => Run::ends(0, ""),
+            ["false"] => Run::ends(1, ""),
+            ["echo", words @ ..] => Run::ends(0, format!("{}\n", words.join(" "))),
+            ["exit", code] => Run::ends(number(code), ""),
+            ["raise", signal] => Run { ending: Some((None, Some(number(signal)))), ..Run::ends(0, "") },
+            ["env"] => Run::ends(0, environment()),
+            ["cat"] => Run::goes_on(Program::Cat),
+            ["cat", path] => Run::ends(0, self.files.get(*path).cloned().unwrap_or_default()),
+            ["both", bytes] => {
+                let bytes = bytes.parse().unwrap_or(0);
+                Run { stderr: vec![b'e'; bytes], ..Run::ends(0, vec![b'o'; bytes]) }
+            }
+            ["spell", name] => spell(secrets.get(*name).map_or("", String::as_str)),
+            ["sleep", ..] => Run::goes_on(Program::Sleep),
+            ["deaf", ..] => Run::goes_on(Program::Deaf),
+            ["yes"] => Run::goes_on(Program::Yes),
+            _ => return None,
+        })
+    }
+
+    /// Opens the sealed identity, as far as there is one.
+    fn open_identity(&mut self, start: &StartStep) -> Result<BTreeMap<String, String>, String> {
+        let key = self.key.take();
+        let Some(sealed) = &start.sealed else { return Ok(BTreeMap::new()) };
+        let (Some(key), Some(broker), Some(attempt)) = (key, &start.broker_key, start.attempt) else {
+            return Err("the broker's key or the attempt is missing".to_owned());
+        };
+        let sealed: Sealed = serde_json::from_str(sealed).map_err(|error| error.to_string())?;
+        let broker = PublicKey::from_bytes(broker).map_err(|error| error.to_string())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let payload = seal::sealed::open(&key, &sealed, &broker, attempt, now.cast_signed())
+            .map_err(|error| error.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(payload.entries().iter().map(|entry| (entry.name().to_owned(), text(entry.value()))).collect())
     }
 
     fn die(&mut self, signal: i32) {
         if self.program != Program::Gone {
             self.program = Program::None;
-            self.output.clear();
+            self.output = Default::default();
             self.ending = Some((None, Some(signal)));
         }
     }
@@ -138,18 +212,17 @@ impl Guest {
     /// Sends what there is credit for, and the end after all output.
     fn pump(&mut self) {
         loop {
-            if self.program == Program::Yes && self.output.len() < YES_AHEAD_BYTES {
-                self.output.resize(YES_AHEAD_BYTES, b'y');
+            if self.program == Program::Yes && self.output[0].len() < YES_AHEAD_BYTES {
+                self.output[0].resize(YES_AHEAD_BYTES, b'y');
             }
-            let size = self.output.len().min(MAX_DATA_BYTES).min(self.credit as usize);
-            if size == 0 {
-                break;
-            }
-            let data = self.output.drain(..size).collect();
-            self.credit -= size as u32;
-            self.say(&FromGuest::Output { stream: Stream::Stdout, data });
+            let ready = |stream: &Stream| !self.output[index(*stream)].is_empty() && self.credit[index(*stream)] > 0;
+            let Some(stream) = [Stream::Stdout, Stream::Stderr].into_iter().find(ready) else { break };
+            let (output, credit) = (&mut self.output[index(stream)], &mut self.credit[index(stream)]);
+            let data: Vec<u8> = output.drain(..output.len().min(MAX_DATA_BYTES).min(*credit as usize)).collect();
+            *credit -= data.len() as u32;
+            self.say(&FromGuest::Output { stream, data });
         }
-        if self.output.is_empty()
+        if self.output.iter().all(Vec::is_empty)
             && let Some((code, signal)) = self.ending.take()
         {
             self.program = Program::Gone;
@@ -157,15 +230,16 @@ impl Guest {
         }
     }
 
-    /// Knows `*` at the beginning of a pattern only.
+    /// Knows `*` and `**/*` at the beginning of a pattern, and `**` alone.
     fn collect(&mut self, patterns: &[String], max_file_bytes: u64) {
         let mut skipped = Vec::new();
         for (path, content) in self.files.clone() {
-            let wanted = |pattern: &String| match pattern.strip_prefix('*') {
+            let wanted = |pattern: &String| match pattern.trim_start_matches("**/").strip_prefix('*') {
+                Some("*") => true,
                 Some(ending) => path.ends_with(ending),
                 None => path == *pattern,
             };
-            if !patterns.iter().any(wanted) {
+            if path.starts_with(INTERNAL) || !patterns.iter().any(wanted) {
                 continue;
             }
             if content.len() as u64 > max_file_bytes {
@@ -182,5 +256,20 @@ impl Guest {
             }
         }
         self.say(&FromGuest::Collected { skipped });
+    }
+}
+
+/// What the probe's `spell` says, masked.
+fn spell(value: &str) -> Run {
+    let sum: u32 = value.bytes().map(u32::from).sum();
+    let masked = "plain [REDACTED:1]\n";
+    let all = format!("sum {sum}\nname [KEY:1]\n{masked}hex [REDACTED:1]\nbase64 [REDACTED:1]\n");
+    Run { stderr: masked.into(), ..Run::ends(0, all) }
+}
+
+fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
     }
 }

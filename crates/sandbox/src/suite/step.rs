@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::frame::{StartStep, StepLimits, Stream};
+use protocol::id::AttemptId;
 use protocol::step::NetworkRule;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,14 +17,28 @@ use crate::{HOME, PATH, SandboxError, Session, WORKSPACE};
 /// Events that wait for the gatherer.
 const EVENTS: usize = 16;
 
+/// A sealed identity, as the worker gets it from the broker.
+pub struct Identity {
+    /// JSON of [`protocol::broker::Sealed`].
+    pub sealed: String,
+    /// Public key of the broker that signed it.
+    pub broker_key: [u8; 32],
+    /// The attempt that it is bound to.
+    pub attempt: AttemptId,
+}
+
 /// A command to run.
 pub struct Step {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Its environment.
     pub environment: BTreeMap<String, String>,
+    /// Its working directory.
+    pub directory: String,
     /// Its standard input.
     pub stdin: Stdin,
+    /// Its sealed identity.
+    pub identity: Option<Identity>,
     /// Where it may connect.
     pub network: Vec<NetworkRule>,
     /// How it is resolved, and what of it the operator allows to be private.
@@ -45,7 +60,9 @@ impl Step {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
             environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            directory: WORKSPACE.to_owned(),
             stdin: Stdin::Empty,
+            identity: None,
             network: Vec::new(),
             dialer: Dialer::new(OperatorPolicy::default()),
             terminal: false,
@@ -76,13 +93,17 @@ impl Step {
 
     /// The frame that starts it, and what controls it.
     pub fn into_parts(self) -> (StartStep, Stdin, Control) {
+        let (sealed, broker_key, attempt) = match self.identity {
+            Some(Identity { sealed, broker_key, attempt }) => (Some(sealed), Some(broker_key), Some(attempt)),
+            None => (None, None, None),
+        };
         let start = StartStep {
             argv: self.argv,
             environment: self.environment,
-            directory: WORKSPACE.to_owned(),
-            sealed: None,
-            broker_key: None,
-            attempt: None,
+            directory: self.directory,
+            sealed,
+            broker_key,
+            attempt,
             network: self.network.clone(),
             terminal: self.terminal,
             limits: self.limits,
