@@ -29,7 +29,8 @@ impl Environment {
             _ => "",
         };
         if !why.is_empty() {
-            let message = format!("the step's environment cannot have the variable `{}`: {why}", name.escape_debug());
+            let message =
+                format!("the step's environment cannot have the variable `{}`: {why}", name.escape_debug());
             return Err(Failure::new(FailureKind::NotFound, message));
         }
         let mut entry = Zeroizing::new(Vec::with_capacity(name.len() + value.len() + 2));
@@ -90,7 +91,10 @@ mod tests {
         environment.set("A", b"2").expect("it can be");
         for (name, value) in [("B=C", &b"x"[..]), ("D", b"hidden\0y"), ("", b"x"), ("E\0", b"x")] {
             let refused = environment.set(name, value).expect_err("no program could see it").message;
-            assert!(refused.contains(&name.escape_debug().to_string()) && !refused.contains("hidden"), "{refused}");
+            assert!(
+                refused.contains(&name.escape_debug().to_string()) && !refused.contains("hidden"),
+                "{refused}"
+            );
         }
         assert_eq!(environment.value("A"), Some(&b"2"[..]));
         assert_eq!(environment.entries.len(), 1);

@@ -16,24 +16,54 @@ use super::root::{HOME, SKELETON, STAGE, WRITABLE, attach, clone_tree, tmpfs};
 use crate::sys::{self, MountAttributes};
 
 /// Files of /proc that tell of the host or act on it; each shows up empty.
-const MASKED_FILES: [&str; 12] = [
-    "kcore",
-    "keys",
-    "key-users",
+const MASKED_FILES: [&str; 39] = [
+    "bootconfig",
+    "buddyinfo",
+    "cmdline",
+    "config.gz",
+    "consoles",
+    "crypto",
+    "devices",
+    "diskstats",
+    "dma",
+    "execdomains",
+    "fb",
+    "interrupts",
+    "iomem",
+    "ioports",
     "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
     "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
     "latency_stats",
+    "locks",
+    "mdstat",
+    "misc",
+    "modules",
+    "pagetypeinfo",
+    "partitions",
     "sched_debug",
+    "schedstat",
+    "slabinfo",
+    "softirqs",
+    "swaps",
     "sysrq-trigger",
     "timer_list",
     "timer_stats",
-    "kpagecount",
-    "kpageflags",
+    "vmallocinfo",
+    "zoneinfo",
 ];
-/// Folders of /proc that tell of the host; each shows up empty.
-const MASKED_FOLDERS: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
-/// Folders of /proc whose files are settings of the kernel.
-const READ_ONLY_FOLDERS: [&str; 4] = ["sys", "irq", "bus", "fs"];
+/// Folders of /proc that tell of the host or hold its settings; each shows up empty.
+const MASKED_FOLDERS: [&str; 9] = ["acpi", "asound", "bus", "driver", "fs", "irq", "pressure", "scsi", "tty"];
+/// The folder of /proc whose files are settings of the kernel, which programs read.
+const READ_ONLY_FOLDER: &str = "sys";
+/// Settings of the sandbox's own user namespace: what of the kernel all its processes together may have, so that a sandbox
+/// cannot use up what the host gives to one user. Programs that watch files have one instance each.
+const QUOTAS: [(&str, &str); 2] = [("max_inotify_instances", "16"), ("max_inotify_watches", "65536")];
 /// Files and folders that may be made in the writable places, per MiB of their size.
 const INODES_PER_MIB: u64 = 256;
 /// Fewest of them.
@@ -184,10 +214,20 @@ fn mount_proc() -> Result<(), Failure> {
         .and(MountAttributes::NO_SUID)
         .and(MountAttributes::NO_DEVICES)
         .and(MountAttributes::NO_EXEC);
-    for name in READ_ONLY_FOLDERS.iter().filter(|name| proc.join(name).is_dir()) {
-        let tree = clone_tree(&proc.join(name)).doing("open a folder of /proc")?;
-        sys::set_mount_attributes(tree.as_fd(), read_only, true).doing("make a folder of /proc read-only")?;
-        attach(&tree, &proc.join(name)).doing("mount a folder of /proc")?;
+    let settings = proc.join(READ_ONLY_FOLDER);
+    set_quotas(&settings.join("user")).doing("set quotas of the user namespace")?;
+    let tree = clone_tree(&settings).doing("open /proc/sys")?;
+    sys::set_mount_attributes(tree.as_fd(), read_only, true).doing("make /proc/sys read-only")?;
+    attach(&tree, &settings).doing("mount /proc/sys")
+}
+
+/// A kernel that has no such quota has none to use up.
+fn set_quotas(folder: &Path) -> io::Result<()> {
+    for (name, most) in QUOTAS {
+        match fs::write(folder.join(name), most) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -217,11 +257,12 @@ fn mount_writable(order: Order, map: IdMap) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Terminals of its own, at most 64, since the kernel has few thousand for all.
 fn mount_terminals(map: IdMap) -> Result<(), Failure> {
     let options = if map.has_groups() {
-        c"newinstance,ptmxmode=0666,mode=0620,gid=5"
+        c"newinstance,ptmxmode=0666,mode=0620,max=64,gid=5"
     } else {
-        c"newinstance,ptmxmode=0666,mode=0620"
+        c"newinstance,ptmxmode=0666,mode=0620,max=64"
     };
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     rustix::mount::mount("devpts", "dev/pts", "devpts", flags, options).doing("mount /dev/pts")

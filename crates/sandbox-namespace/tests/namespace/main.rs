@@ -5,3 +5,4 @@ mod ends;
 mod harness;
 mod measure;
 mod real;
+mod root;

@@ -7,8 +7,11 @@ use sandbox::conformance;
 use sandbox::suite::Subject;
 
 /// Cases that need what an ordinary user may lack: cgroups, the right to kill the guest.
-const MAY_SKIP: &[&str] =
-    &["limits-of-a-step-are-set", "the-deadline-holds-without-the-worker", "a-guest-that-dies-fails-the-step"];
+const MAY_SKIP: &[&str] = &[
+    "limits-of-a-step-are-set",
+    "the-deadline-holds-without-the-worker",
+    "a-guest-that-dies-fails-the-step",
+];
 
 #[test]
 fn conforms() {

@@ -72,7 +72,8 @@ pub(super) const ATTACKS: &[Case] = &[
 ];
 
 fn limited(mut step: Step) -> Step {
-    step.limits = StepLimits { processes: SMALL.processes, descriptors: DESCRIPTORS, ..StepLimits::default() };
+    step.limits =
+        StepLimits { processes: SMALL.processes, descriptors: DESCRIPTORS, ..StepLimits::default() };
     step.within(ATTACK_TIME)
 }
 

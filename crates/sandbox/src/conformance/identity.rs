@@ -58,7 +58,10 @@ async fn masked(subject: &Subject) -> Result<(), Why> {
     done(session).await
 }
 
-async fn refused(subject: &Subject, spoil: impl AsyncFnOnce(&mut super::Step) -> Result<(), Why>) -> Result<(), Why> {
+async fn refused(
+    subject: &Subject,
+    spoil: impl AsyncFnOnce(&mut super::Step) -> Result<(), Why>,
+) -> Result<(), Why> {
     let mut session = subject.open().await?;
     let mut step = subject.probe(["env"]);
     step.identity = Some(sealed_to(session.guest_public_key(), &[(NAME, VALUE)])?);

@@ -14,17 +14,25 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-pub use crate::suite::{Ran, Step, run};
 use crate::suite::{Case, Report, Subject};
+pub use crate::suite::{Ran, Step, run};
 
 /// The longest a case may take.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 
 /// All cases.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [running::CASES, streams::CASES, ends::CASES, files::CASES, identity::CASES, network::CASES, sandboxes::CASES]
-        .into_iter()
-        .flatten()
+    [
+        running::CASES,
+        streams::CASES,
+        ends::CASES,
+        files::CASES,
+        identity::CASES,
+        network::CASES,
+        sandboxes::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Tries all cases, some at once.

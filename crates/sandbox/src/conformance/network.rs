@@ -50,9 +50,10 @@ async fn told_of(subject: &Subject) -> Result<(), Why> {
     let step = subject.probe(["fetch", "somewhere.example", "80", "ping"]);
     let listed = vec![rule(NAME, 80)];
     let ran = run(&mut session, Outside { listed, operator: &["127.0.0.0/8"] }.of(step)?).await;
-    let told = ran.denied.iter().any(|denial| {
-        denial.host == "somewhere.example" && denial.reason == DenialReason::NotListed
-    });
+    let told = ran
+        .denied
+        .iter()
+        .any(|denial| denial.host == "somewhere.example" && denial.reason == DenialReason::NotListed);
     ensure(told && ran.text() == "no such name", || format!("{ran:?}"))?;
     done(session).await
 }

@@ -33,15 +33,30 @@ pub(super) const CASES: &[Case] = &[
         needs: &[],
         run: |s| Box::pin(impossible_environment(s)),
     },
-    Case { name: "a-missing-program-is-told", defence: "", needs: &[], run: |s| Box::pin(missing_program(s)) },
+    Case {
+        name: "a-missing-program-is-told",
+        defence: "",
+        needs: &[],
+        run: |s| Box::pin(missing_program(s)),
+    },
     Case {
         name: "a-program-of-the-image-is-found-by-its-name",
         defence: "",
         needs: &[],
         run: |s| Box::pin(program_of_the_image(s)),
     },
-    Case { name: "the-usual-places-are-there", defence: "", needs: &[Need::Local], run: |s| Box::pin(places(s)) },
-    Case { name: "limits-of-a-step-are-set", defence: "", needs: &[Need::Limits], run: |s| Box::pin(limits(s)) },
+    Case {
+        name: "the-usual-places-are-there",
+        defence: "",
+        needs: &[Need::Local],
+        run: |s| Box::pin(places(s)),
+    },
+    Case {
+        name: "limits-of-a-step-are-set",
+        defence: "",
+        needs: &[Need::Limits],
+        run: |s| Box::pin(limits(s)),
+    },
     Case { name: "a-terminal-is-one", defence: "", needs: &[Need::Terminal], run: |s| Box::pin(terminal(s)) },
     Case {
         name: "threads-and-children-start",
@@ -73,7 +88,9 @@ async fn codes(subject: &Subject) -> Result<(), Why> {
 async fn signal(subject: &Subject) -> Result<(), Why> {
     let mut session = subject.open().await?;
     let ran = run(&mut session, subject.probe(["raise", "15"])).await;
-    ensure(matches!(ran.exit, Ok(Exit { status: ExitStatus::Signal(15), .. })), || format!("{:?}", ran.exit))?;
+    ensure(matches!(ran.exit, Ok(Exit { status: ExitStatus::Signal(15), .. })), || {
+        format!("{:?}", ran.exit)
+    })?;
     done(session).await
 }
 

@@ -12,12 +12,7 @@ const SIDE_BY_SIDE: usize = 6;
 
 pub(super) const CASES: &[Case] = &[
     Case { name: "a-session-runs-one-step", defence: "", needs: &[], run: |s| Box::pin(once(s)) },
-    Case {
-        name: "absent-layers-refuse-the-start",
-        defence: "",
-        needs: &[],
-        run: |s| Box::pin(layers(s)),
-    },
+    Case { name: "absent-layers-refuse-the-start", defence: "", needs: &[], run: |s| Box::pin(layers(s)) },
     Case {
         name: "sandboxes-run-side-by-side-each-with-its-own-key",
         defence: "",

@@ -91,7 +91,12 @@ struct Run {
 
 impl Run {
     fn ends(code: i32, stdout: impl Into<Vec<u8>>) -> Self {
-        Self { program: Program::None, stdout: stdout.into(), stderr: Vec::new(), ending: Some((Some(code), None)) }
+        Self {
+            program: Program::None,
+            stdout: stdout.into(),
+            stderr: Vec::new(),
+            ending: Some((Some(code), None)),
+        }
     }
 
     fn goes_on(program: Program) -> Self {
@@ -215,10 +220,12 @@ impl Guest {
             if self.program == Program::Yes && self.output[0].len() < YES_AHEAD_BYTES {
                 self.output[0].resize(YES_AHEAD_BYTES, b'y');
             }
-            let ready = |stream: &Stream| !self.output[index(*stream)].is_empty() && self.credit[index(*stream)] > 0;
+            let ready =
+                |stream: &Stream| !self.output[index(*stream)].is_empty() && self.credit[index(*stream)] > 0;
             let Some(stream) = [Stream::Stdout, Stream::Stderr].into_iter().find(ready) else { break };
             let (output, credit) = (&mut self.output[index(stream)], &mut self.credit[index(stream)]);
-            let data: Vec<u8> = output.drain(..output.len().min(MAX_DATA_BYTES).min(*credit as usize)).collect();
+            let data: Vec<u8> =
+                output.drain(..output.len().min(MAX_DATA_BYTES).min(*credit as usize)).collect();
             *credit -= data.len() as u32;
             self.say(&FromGuest::Output { stream, data });
         }

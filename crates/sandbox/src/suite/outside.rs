@@ -38,10 +38,12 @@ impl Greeter {
         let port = listener.local_addr().map_err(|error| error.to_string())?.port();
         let greeting = async move {
             while let Ok((mut connection, _)) = listener.accept().await {
-                let mut heard = [0; 4];
-                if connection.read_exact(&mut heard).await.is_ok() {
-                    let _ = connection.write_all(GREETING.as_bytes()).await;
-                }
+                tokio::spawn(async move {
+                    let mut heard = [0; 4];
+                    if connection.read_exact(&mut heard).await.is_ok() {
+                        let _ = connection.write_all(GREETING.as_bytes()).await;
+                    }
+                });
             }
         };
         Ok(Self { port, task: tokio::spawn(greeting).abort_handle() })

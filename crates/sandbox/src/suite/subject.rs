@@ -92,9 +92,13 @@ impl Need {
             Need::TunnelOnly => (!able.tunnel_only, "a network that is the tunnel alone".to_owned()),
             Need::Terminal => (!able.terminal, "terminals".to_owned()),
             Need::Interactive => (!able.interactive, "a conversation with the running step".to_owned()),
-            Need::HidesHost => (!able.hides_host, "a /proc that tells nothing of the machine below".to_owned()),
+            Need::HidesHost => {
+                (!able.hides_host, "a /proc that tells nothing of the machine below".to_owned())
+            }
             Need::Local => (!able.local, "processes on this machine".to_owned()),
-            Need::Input(bytes) => (below(able.largest_input_bytes, bytes), format!("inputs of {bytes} bytes")),
+            Need::Input(bytes) => {
+                (below(able.largest_input_bytes, bytes), format!("inputs of {bytes} bytes"))
+            }
             Need::Output(bytes) => {
                 (below(able.largest_output_bytes, bytes), format!("outputs of {bytes} bytes"))
             }

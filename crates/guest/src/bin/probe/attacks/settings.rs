@@ -105,7 +105,6 @@ pub(super) fn facts(_: i32) {
         "bus/input/devices",
         "irq/0/spurious",
         "tty/drivers",
-        "sysvipc/shm",
         "pressure/cpu",
     ] {
         can_read(&format!("/proc/{name}"));
