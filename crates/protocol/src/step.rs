@@ -143,6 +143,8 @@ pub struct SandboxNeeds<'a> {
     pub image: bool,
     /// Whether it asks for more than [`LONG_STEP_MS`].
     pub long: bool,
+    /// Whether it lists destinations.
+    pub network: bool,
 }
 
 impl<'a> SandboxNeeds<'a> {
@@ -153,6 +155,7 @@ impl<'a> SandboxNeeds<'a> {
             backend: spec.backend.as_deref(),
             image: spec.image().is_some(),
             long: spec.timeout_ms.is_some_and(|ms| ms > LONG_STEP_MS),
+            network: !spec.network.is_empty(),
         })
     }
 }

@@ -24,6 +24,7 @@ impl SandboxOffer {
         needs.backend.is_none_or(|name| self.name == name)
             && (self.images || !needs.image)
             && (self.long || !needs.long)
+            && (self.tunnel || !needs.network)
             && self.modes.iter().any(|mode| mode == needs.mode.name())
     }
 }

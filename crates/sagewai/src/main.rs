@@ -13,6 +13,7 @@ mod files;
 mod output;
 mod process;
 mod ready;
+mod sandboxes;
 mod secret_input;
 mod stack;
 

@@ -95,6 +95,11 @@ impl Backend for NamespaceBackend {
         }
     }
 
+    /// Makes one: the surest way to know whether the spawner is still there.
+    async fn check(&self) -> Result<(), SandboxError> {
+        self.create(&Template::default()).await?.discard().await
+    }
+
     async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {
         if template.image.is_some() {
             return Err(SandboxError::Unavailable {

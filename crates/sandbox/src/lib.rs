@@ -9,6 +9,8 @@ mod backend;
 mod caller;
 #[cfg(feature = "suites")]
 pub mod conformance;
+#[cfg(feature = "docker")]
+pub mod docker;
 pub mod egress;
 mod error;
 #[cfg(feature = "fake")]

@@ -11,7 +11,7 @@ use protocol::worker_api::{
     Assignment, Draining, EnrolRequest, Heartbeat, Hello, Logs, Ready, Report, Reports, ServerMessage,
     Welcome, WorkerMessage, report, server_message, worker_message,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -92,9 +92,13 @@ pub async fn run(
     })?;
     let steps = Steps::new(config, pools, channel.clone(), credential.clone())?;
     let gone = steps.sandboxes_gone.clone();
+    // Known before the first hello, so that no step comes for a sandbox backend whose daemon is not there.
+    steps.sandboxes.check(&gone).await;
+    let watched = Arc::clone(&steps);
     let mut link = Link { channel, credential, steps, shutdown };
     tokio::select! {
         ended = link.keep_connected() => ended,
+        () = watched.sandboxes.watch(&gone) => unreachable!("the watch has no end"),
         () = gone.cancelled() => Err(WorkerError::SandboxesGone),
     }
 }
@@ -154,6 +158,7 @@ impl Link {
 
     async fn stream(&self, fence: &mut Option<Instant>) -> Ended {
         let (outgoing, receiver) = mpsc::channel(STREAM_QUEUE);
+        let changes = self.steps.sandboxes.changes();
         let hello = self.steps.hello(PROTOCOL);
         if outgoing.send(message(worker_message::Kind::Hello(hello))).await.is_err() {
             return Ended::Lost("the stream closed at once".to_owned());
@@ -174,7 +179,7 @@ impl Link {
             Some(Err(status)) => return Ended::Lost(status.message().to_owned()),
             _ => return Ended::Lost("the server did not begin with its welcome".to_owned()),
         };
-        self.session(welcome, &mut incoming, outgoing, fence).await
+        self.session(welcome, &mut incoming, outgoing, changes, fence).await
     }
 
     async fn session(
@@ -182,6 +187,7 @@ impl Link {
         welcome: Welcome,
         incoming: &mut tonic::Streaming<ServerMessage>,
         outgoing: mpsc::Sender<WorkerMessage>,
+        mut changes: watch::Receiver<()>,
         fence: &mut Option<Instant>,
     ) -> Ended {
         tracing::info!(server = %welcome.server, "connected");
@@ -203,6 +209,9 @@ impl Link {
                 ended = &mut writing => break if ended.unwrap_or(false) { Ended::Drained } else {
                     Ended::Lost("the stream does not take more".to_owned())
                 },
+                _ = changes.changed() => {
+                    break Ended::Lost("what its sandbox backends can do has changed".to_owned());
+                }
                 () = tokio::time::sleep_until(fence.unwrap_or_else(|| Instant::now() + lease)) => {
                     self.steps.running.stop_all(Stop::LeaseLost);
                     break Ended::Lost("the server is silent for the time of a lease".to_owned());

@@ -14,6 +14,7 @@ mod log;
 mod outbox;
 mod outcome;
 mod running;
+mod sandboxes;
 mod step;
 
 pub use config::{BrokerAccess, Capacity, DEFAULT_SLOTS, DEFAULT_STEP_TIMEOUT, WorkerConfig};

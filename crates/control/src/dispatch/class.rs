@@ -22,6 +22,9 @@ pub(crate) struct Requirements {
     /// Whether it asks for more time than every sandbox backend gives.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     long: bool,
+    /// Whether it lists destinations.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    network: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     agent: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -53,6 +56,7 @@ impl Requirements {
             backend: sandbox.as_ref().and_then(|needs| needs.backend).map(str::to_owned),
             image: sandbox.as_ref().is_some_and(|needs| needs.image),
             long: sandbox.as_ref().is_some_and(|needs| needs.long),
+            network: sandbox.as_ref().is_some_and(|needs| needs.network),
             agent,
             labels: spec.requires.clone(),
         }
@@ -60,8 +64,13 @@ impl Requirements {
 
     /// What it needs of a sandbox backend; `None` in mode 0.
     fn sandbox(&self) -> Option<SandboxNeeds<'_>> {
-        let (mode, image, long) = (self.mode, self.image, self.long);
-        (mode != Mode::Bare).then(|| SandboxNeeds { mode, backend: self.backend.as_deref(), image, long })
+        (self.mode != Mode::Bare).then(|| SandboxNeeds {
+            mode: self.mode,
+            backend: self.backend.as_deref(),
+            image: self.image,
+            long: self.long,
+            network: self.network,
+        })
     }
 
     /// The class: canonical JSON.
@@ -135,6 +144,9 @@ fn sandbox_words(needs: &SandboxNeeds<'_>) -> String {
     if needs.long {
         takes.push("steps of more than 15 minutes".to_owned());
     }
+    if needs.network {
+        takes.push("steps with `network`".to_owned());
+    }
     if takes.is_empty() { what } else { format!("{what} that takes {}", takes.join(" and ")) }
 }
 
@@ -171,6 +183,7 @@ fn offers(hello: &Hello) -> Vec<SandboxOffer> {
         images: false,
         modes: hello.modes.clone(),
         long: true,
+        tunnel: true,
     };
     let known = |name: &String| hello.offers.iter().find(|offer| offer.name == *name).cloned();
     hello.sandboxes.iter().map(|name| known(name).unwrap_or_else(|| plain(name))).collect()
@@ -206,7 +219,16 @@ mod tests {
 
     fn needs(mode: Mode, labels: &[(&str, &str)]) -> Requirements {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Requirements { mode, bare_run: false, backend: None, image: false, long: false, agent: None, labels }
+        Requirements {
+            mode,
+            bare_run: false,
+            backend: None,
+            image: false,
+            long: false,
+            network: false,
+            agent: None,
+            labels,
+        }
     }
 
     fn worker(modes: &[&str], labels: &[(&str, &str)]) -> Capabilities {
@@ -249,6 +271,7 @@ mod tests {
             images,
             modes: modes.iter().map(|mode| (*mode).to_owned()).collect(),
             long,
+            tunnel: true,
         };
         let modes = ["sandboxed", "identity", "full"];
         let mixed = Capabilities::of(&Hello {

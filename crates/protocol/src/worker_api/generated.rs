@@ -99,6 +99,9 @@ pub struct SandboxOffer {
     /// whether it takes steps that ask for more than 15 minutes
     #[prost(bool, tag = "4")]
     pub long: bool,
+    /// whether a step may list destinations
+    #[prost(bool, tag = "5")]
+    pub tunnel: bool,
 }
 /// The worker takes `credit` more steps than were granted before. It is sent ahead of the report of an outcome, so that
 /// the server may lease the next step in the same commit.

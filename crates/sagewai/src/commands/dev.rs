@@ -39,6 +39,9 @@ pub(super) struct WorkerPass {
     /// Private destinations that steps may name: host:port or network, separated by commas.
     #[arg(long, value_name = "LIST")]
     pub(super) allow_private: Option<OsString>,
+    /// Sandbox backends, best first, separated by commas: namespace, docker, kubernetes, lambda.
+    #[arg(long, value_name = "NAMES")]
+    pub(super) sandbox: Option<OsString>,
     /// Host folders that sandboxes see read-only beside the system's, separated by commas.
     #[arg(long, value_name = "FOLDERS")]
     pub(super) sandbox_path: Option<OsString>,
@@ -62,6 +65,7 @@ impl WorkerPass {
         let pairs = [
             ("--agents", &self.agents),
             ("--allow-private", &self.allow_private),
+            ("--sandbox", &self.sandbox),
             ("--sandbox-path", &self.sandbox_path),
             ("--layers", &self.layers),
             ("--labels", &self.labels),

@@ -1,6 +1,6 @@
 //! `sagewai worker`: takes steps and runs them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,7 +8,6 @@ use protocol::frame::Layer;
 use sandbox::CancellationToken;
 use sandbox::egress::OperatorPolicy;
 use sandbox::pool::{Pool, PoolConfig};
-use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerError, SpawnerOptions};
 use seal::{PublicKey, SigningKey};
 use worker::{BrokerAccess, Capacity, WorkerConfig, WorkerError};
 use zeroize::Zeroizing;
@@ -18,10 +17,13 @@ use crate::config::{Layers, List, Worker, WorkerFlags};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::process::{asked_to_stop, end_with_parent, server_runtime, start_log};
+use crate::sandboxes::{self, Absent, Early, Kind};
 use crate::{files, ready};
 
 /// File of the worker's credential at the server, in its folder.
 pub(crate) const CREDENTIAL_FILE: &str = "credential";
+/// Bytes of the worker's public key that name it at daemons.
+const OWNER_BYTES: usize = 8;
 /// File of the worker's key for the broker: Ed25519, PKCS#8 PEM.
 const KEY_FILE: &str = "worker.key";
 
@@ -31,6 +33,7 @@ const KEY_FILE: &str = "worker.key";
     after_help = "Examples:\n  sagewai worker --server http://10.0.0.5:7420 --join-token-file join-token\n  \
     sagewai worker --broker http://10.0.0.6:7421 --broker-key @broker.pub --labels zone=a,gpu=1 --slots 16\n  \
     sagewai worker --agents /etc/sagewai/agents --allow-private db.internal:5432 --layers seccomp,landlock,cgroup\n\n\
+    --sandbox namespace,docker offers both: a step's `backend` chooses, else the first that can do what it needs.\n\
     SIGTERM drains: the worker finishes what it holds, takes no more, and ends."
 )]
 pub(crate) struct Arguments {
@@ -52,36 +55,18 @@ pub(super) fn run(arguments: &Arguments, globals: &Globals) -> Result<Exit, Fail
         crate::output::write(&format!("{}\n", key(&settings.data)?.public_key()));
         return Ok(Exit::Ok);
     }
-    // First of all, while this process has one thread: the spawner is a fork of it.
-    let spawner = spawner(&settings.sandbox_path)?;
+    let kinds = sandboxes::kinds(&settings.sandboxes)?;
+    // First of all, while this process has one thread.
+    let early = Early::prepare(&kinds, &settings.sandbox_path);
     start_log(&settings.log)?;
-    server_runtime()?.block_on(work(settings, spawner, required))?;
+    server_runtime()?.block_on(work(settings, &kinds, early, required))?;
     Ok(Exit::Ok)
 }
 
-/// The spawner; `None` where this machine has no namespace sandboxes, and the worker takes steps of mode 0 only.
-fn spawner(paths: &List) -> Result<Option<Spawner>, Failure> {
-    let options =
-        SpawnerOptions { paths: paths.0.iter().map(PathBuf::from).collect(), ..SpawnerOptions::default() };
-    match Spawner::start(&options) {
-        Ok(spawner) => Ok(Some(spawner)),
-        Err(SpawnerError::Unavailable { reason, remedy }) => {
-            eprintln!("warning: no sandboxes, so only steps of mode 0: {reason}\nhint: {remedy}");
-            Ok(None)
-        }
-        Err(error) => Err(Failure::failed("failed to start the spawner")
-            .because(&error)
-            .hint("sagewai doctor shows what is missing")),
-    }
-}
-
-async fn work(settings: Worker, spawner: Option<Spawner>, required: Vec<Layer>) -> Result<(), Failure> {
+async fn work(settings: Worker, kinds: &[Kind], early: Early, required: Vec<Layer>) -> Result<(), Failure> {
     files::private_folder(&settings.data)?;
     let credential = credential(&settings).await?;
-    let pools: Vec<Arc<Pool>> = match spawner {
-        Some(spawner) => vec![pool(spawner, &settings, required)?],
-        None => Vec::new(),
-    };
+    let pools = pools(&settings, kinds, early, &required)?;
     let shutdown = CancellationToken::new();
     let config = config(&settings, &credential)?;
     let running = worker::run(config, pools.clone(), shutdown.clone());
@@ -115,12 +100,41 @@ async fn work(settings: Worker, spawner: Option<Spawner>, required: Vec<Layer>) 
     })
 }
 
-fn pool(spawner: Spawner, settings: &Worker, required: Vec<Layer>) -> Result<Arc<Pool>, Failure> {
-    let backend = NamespaceBackend::new(spawner).map_err(|error| {
-        Failure::failed("failed to talk to the spawner").because(&error).hint("check the limits: ulimit -n")
-    })?;
-    let config = PoolConfig { max_warm: settings.warm as usize, required, ..PoolConfig::default() };
-    Ok(Pool::new(backend, config))
+/// A pool for each sandbox backend that is there, best first. Without any, the worker takes steps of mode 0 only.
+fn pools(
+    settings: &Worker,
+    kinds: &[Kind],
+    mut early: Early,
+    required: &[Layer],
+) -> Result<Vec<Arc<Pool>>, Failure> {
+    let owner = owner(&settings.data)?;
+    let mut pools = Vec::new();
+    for kind in kinds {
+        match early.make(*kind, &settings.sandbox, &owner) {
+            Ok(backend) => {
+                let config = PoolConfig {
+                    max_warm: settings.warm as usize,
+                    required: required.to_vec(),
+                    ..PoolConfig::default()
+                };
+                pools.push(Pool::new(backend, config));
+            }
+            Err(Absent { reason, remedy }) => {
+                eprintln!("warning: no sandbox backend `{kind}`: {reason}\nhint: {remedy}");
+            }
+        }
+    }
+    if pools.is_empty() {
+        eprintln!("warning: no sandboxes, so only steps of mode 0");
+    }
+    Ok(pools)
+}
+
+/// What tells this worker's sandboxes from others' at a daemon that it shares: the beginning of its public key, which
+/// stays the same over restarts.
+fn owner(data: &Path) -> Result<String, Failure> {
+    let public = key(data)?.public_key().to_bytes();
+    Ok(public.iter().take(OWNER_BYTES).map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn config(settings: &Worker, credential: &str) -> Result<WorkerConfig, Failure> {

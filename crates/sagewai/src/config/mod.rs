@@ -3,6 +3,7 @@
 mod keys;
 mod layers;
 mod parts;
+mod sandboxes;
 mod values;
 
 pub(crate) use keys::KEYS;
@@ -10,4 +11,5 @@ pub(crate) use layers::Layers;
 pub(crate) use parts::{
     Broker, BrokerFlags, Client, Dev, DevFlags, Server, ServerFlags, Worker, WorkerFlags, default_data_folder,
 };
+pub(crate) use sandboxes::SandboxSettings;
 pub(crate) use values::List;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::layers::{Layers, user_folder};
+use super::sandboxes::{SandboxSettings, default_sandboxes};
 use super::values::{List, Pairs, Seconds};
 use crate::cli::Globals;
 use crate::exit::Exit;
@@ -187,6 +188,9 @@ pub(crate) struct WorkerFlags {
     /// Private destinations that steps may name: host:port or network, separated by commas.
     #[arg(long, value_name = "LIST")]
     pub(crate) allow_private: Option<List>,
+    /// Sandbox backends, best first, separated by commas: namespace, docker, kubernetes, lambda.
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) sandbox: Option<List>,
     /// Host folders that sandboxes see read-only beside the system's, separated by commas.
     #[arg(long, value_name = "FOLDERS")]
     pub(crate) sandbox_path: Option<List>,
@@ -216,6 +220,8 @@ pub(crate) struct Worker {
     pub(crate) allow_bare: bool,
     pub(crate) agents: Option<PathBuf>,
     pub(crate) allow_private: List,
+    pub(crate) sandboxes: List,
+    pub(crate) sandbox: SandboxSettings,
     pub(crate) sandbox_path: List,
     pub(crate) layers: List,
     pub(crate) warm: u32,
@@ -247,6 +253,8 @@ impl Worker {
             allow_bare: layers.pick("worker.allow-bare", flags.allow_bare, || false)?,
             agents: (!agents.as_os_str().is_empty()).then_some(agents),
             allow_private: layers.pick("worker.allow-private", flags.allow_private, List::default)?,
+            sandboxes: layers.pick("worker.sandboxes", flags.sandbox, default_sandboxes)?,
+            sandbox: SandboxSettings::resolve(layers)?,
             sandbox_path: layers.pick("worker.sandbox-path", flags.sandbox_path, List::default)?,
             layers: layers.pick("worker.layers", flags.layers, List::default)?,
             warm: layers.pick("worker.warm", flags.warm, || 8)?,
@@ -296,7 +304,7 @@ impl Dev {
 }
 
 /// A path setting: absolute in what `config show` says, so that it is clear which file is meant.
-fn path(
+pub(super) fn path(
     layers: &Layers,
     name: &str,
     flag: Option<PathBuf>,

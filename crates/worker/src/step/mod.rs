@@ -31,11 +31,12 @@ use crate::error::{WorkerError, configuration, runtime};
 use crate::log::{LogQueue, StepLog};
 use crate::outbox::Outbox;
 use crate::running::{Running, Stop};
+use crate::sandboxes::Sandboxes;
 
 /// The worker's steps: what runs, what is reported, what was said.
 pub(crate) struct Steps {
     config: WorkerConfig,
-    pools: Vec<Arc<sandbox::pool::Pool>>,
+    pub(crate) sandboxes: Sandboxes,
     http: http::HttpCaller,
     dialer: Dialer,
     broker: Option<BrokerClient>,
@@ -109,7 +110,7 @@ impl Steps {
             artifacts: ArtifactStore::new(server, credential),
             broker,
             config,
-            pools,
+            sandboxes: Sandboxes::new(pools),
             running: Running::default(),
             outbox: Outbox::default(),
             logs: Arc::default(),
@@ -123,20 +124,18 @@ impl Steps {
 
     /// What this worker offers.
     pub(crate) fn describe(&self, protocol: u32, held: Vec<Attempt>) -> Hello {
-        let mut modes = vec![Mode::Bare];
-        if !self.pools.is_empty() {
-            modes.push(Mode::Sandboxed);
-            if self.broker.is_some() {
-                modes.push(Mode::Identity);
-            }
-            modes.push(Mode::Full);
-        }
+        let offers = self.sandboxes.offers(self.broker.is_some());
+        let in_sandboxes = [Mode::Sandboxed, Mode::Identity, Mode::Full];
+        let offered =
+            |mode: &Mode| offers.iter().any(|offer| offer.modes.iter().any(|name| name == mode.name()));
+        let modes = std::iter::once(Mode::Bare).chain(in_sandboxes.into_iter().filter(offered));
         Hello {
             protocol,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             labels: self.config.labels.clone().into_iter().collect(),
-            modes: modes.into_iter().map(|mode| mode.name().to_owned()).collect(),
-            sandboxes: self.pools.iter().map(|pool| pool.backend().name().to_owned()).collect(),
+            modes: modes.map(|mode| mode.name().to_owned()).collect(),
+            sandboxes: offers.iter().map(|offer| offer.name.clone()).collect(),
+            offers,
             agents: self.config.agents.iter().map(|agent| agent.name.clone()).collect(),
             bare_run: self.config.bare_run,
             slots: self.config.capacity.slots,

@@ -36,7 +36,7 @@ const DESCRIPTORS: u32 = 1024;
 const ARTIFACT_LIMITS: (u64, u64, u32) = (64 * 1024 * 1024, 256 * 1024 * 1024, 1000);
 
 pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
-    let pool = choose(attempted)?;
+    let pool = attempted.steps.sandboxes.choose(attempted.spec)?;
     let process = process::prepare(&attempted.spec.work, &attempted.steps.config.agents)?;
     let mut session = claim(attempted, pool).await?;
     attempted.started(&format!("{}/{}", pool.backend().name(), session.id()));
@@ -63,31 +63,10 @@ pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
     }
 }
 
-/// Asks a sandbox backend for one more sandbox: the surest way to know whether it is still there.
+/// Whether what makes the sandboxes is still there.
 async fn gone(pool: &Pool) -> Option<SandboxError> {
-    match pool.backend().create(&Template::default()).await {
-        Err(error @ SandboxError::Gone { .. }) => Some(error),
-        Err(_) => None,
-        Ok(sandbox) => {
-            sandbox.discard().await.err().filter(|error| matches!(error, SandboxError::Gone { .. }))
-        }
-    }
-}
-
-/// The pool of the sandbox backend that the step asks for, or the best.
-fn choose<'a>(attempted: &Attempted<'a>) -> Result<&'a Pool, StepError> {
-    let pools = &attempted.steps.pools;
-    let found = match &attempted.spec.backend {
-        None => pools.first(),
-        Some(name) => pools.iter().find(|pool| pool.backend().name() == name),
-    };
-    found.map(AsRef::as_ref).ok_or_else(|| {
-        let offered: Vec<_> = pools.iter().map(|pool| pool.backend().name()).collect();
-        configuration(match &attempted.spec.backend {
-            None => "this worker has no sandbox backend; `sagewai doctor` on its machine says why".to_owned(),
-            Some(name) => format!("this worker has no sandbox backend `{name}`; it has {offered:?}"),
-        })
-    })
+    let checked = pool.backend().check().await;
+    checked.err().filter(|error| matches!(error, SandboxError::Gone { .. } | SandboxError::Lost { .. }))
 }
 
 async fn claim(attempted: &Attempted<'_>, pool: &Pool) -> Result<Session, Undone> {
@@ -102,12 +81,8 @@ async fn claim(attempted: &Attempted<'_>, pool: &Pool) -> Result<Session, Undone
 fn template(attempted: &Attempted<'_>) -> Template {
     let asked = &attempted.spec.resources;
     let usual = SandboxLimits::default();
-    let image = match &attempted.spec.work {
-        Work::Container { image, .. } => Some(image.clone()),
-        _ => attempted.spec.image.clone(),
-    };
     Template {
-        image,
+        image: attempted.spec.image().map(str::to_owned),
         limits: SandboxLimits {
             cpu_millis: asked.cpu_millis.unwrap_or(usual.cpu_millis),
             memory_bytes: asked.memory_bytes.unwrap_or(usual.memory_bytes),
@@ -394,6 +369,10 @@ fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
         }
         error @ SandboxError::Gone { .. } => {
             attempted.steps.sandboxes_gone.cancel();
+            Undone::Lost(error.to_string())
+        }
+        error @ SandboxError::Lost { backend, .. } => {
+            attempted.steps.sandboxes.lost(backend, &error);
             Undone::Lost(error.to_string())
         }
         error @ SandboxError::ShutDown => Undone::Lost(error.to_string()),

@@ -1,0 +1,77 @@
+//! What the sandbox backends are configured with, a struct each. They belong to the machine: worker, dev, demo and doctor
+//! read the same settings.
+
+use std::path::PathBuf;
+
+use super::layers::Layers;
+use super::parts::path;
+use super::values::List;
+use crate::failure::Failure;
+
+/// Where Docker's daemon usually listens.
+const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
+/// The image of a Docker sandbox whose step names none: scripts are Python's as a rule.
+const DOCKER_IMAGE: &str = "docker.io/library/python:3-slim";
+
+/// Settings of all sandbox backends.
+#[derive(Clone, Debug)]
+pub(crate) struct SandboxSettings {
+    pub(crate) docker: DockerSettings,
+}
+
+impl SandboxSettings {
+    pub(crate) fn resolve(layers: &Layers) -> Result<SandboxSettings, Failure> {
+        Ok(SandboxSettings { docker: DockerSettings::resolve(layers)? })
+    }
+}
+
+/// The Docker sandbox backend, also for Podman.
+#[derive(Clone, Debug)]
+pub(crate) struct DockerSettings {
+    /// `unix://`, `tcp://`, `http://`, `https://` or `ssh://`.
+    pub(crate) host: String,
+    /// Folder with ca.pem, cert.pem and key.pem; with it, tcp:// is TLS.
+    pub(crate) certificates: Option<PathBuf>,
+    /// Image of a step that names none.
+    pub(crate) image: String,
+    /// `always`, `if-not-present` or `never`.
+    pub(crate) pull: String,
+    /// File with credentials of registries, as Docker's config.json.
+    pub(crate) registries: Option<PathBuf>,
+    /// Runtime of the containers, such as `runsc`; empty means the daemon's own.
+    pub(crate) runtime: String,
+}
+
+impl DockerSettings {
+    fn resolve(layers: &Layers) -> Result<DockerSettings, Failure> {
+        let file = |name: &str, default: fn() -> PathBuf| {
+            let chosen = path(layers, name, None, default)?;
+            Ok::<_, Failure>((!chosen.as_os_str().is_empty()).then_some(chosen))
+        };
+        Ok(DockerSettings {
+            host: layers.pick("docker.host", None, || variable("DOCKER_HOST", DOCKER_HOST))?,
+            certificates: file("docker.certificates", certificates)?,
+            image: layers.pick("docker.image", None, || DOCKER_IMAGE.to_owned())?,
+            pull: layers.pick("docker.pull", None, || "if-not-present".to_owned())?,
+            registries: file("docker.registries", PathBuf::new)?,
+            runtime: layers.pick("docker.runtime", None, String::new)?,
+        })
+    }
+}
+
+/// What Docker's own client reads too.
+fn variable(name: &str, default: &str) -> String {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+}
+
+fn certificates() -> PathBuf {
+    match variable("DOCKER_TLS_VERIFY", "").as_str() {
+        "" => PathBuf::new(),
+        _ => PathBuf::from(variable("DOCKER_CERT_PATH", "")),
+    }
+}
+
+/// The sandbox backends of a worker, best first: `namespace` unless it says otherwise.
+pub(crate) fn default_sandboxes() -> List {
+    List(vec!["namespace".to_owned()])
+}

@@ -1,0 +1,178 @@
+//! The sandbox backends of this program, made from settings: the one place where a further one is added, as a variant of
+//! [`Kind`], a feature of this crate and an arm of [`Early::make`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sandbox::{Backend, SandboxError};
+use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerError, SpawnerOptions};
+
+use crate::config::{List, SandboxSettings};
+use crate::failure::Failure;
+
+/// A sandbox backend, as documents and operators name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Namespace,
+    Docker,
+    Kubernetes,
+    Lambda,
+}
+
+impl Kind {
+    /// All, in the order in which `doctor` shows them.
+    pub(crate) const ALL: [Kind; 4] = [Kind::Namespace, Kind::Docker, Kind::Kubernetes, Kind::Lambda];
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Namespace => "namespace",
+            Kind::Docker => "docker",
+            Kind::Kubernetes => "kubernetes",
+            Kind::Lambda => "lambda",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Kind::ALL.map(Kind::name);
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| format!("`{text}` is no sandbox backend; there are {}", known.join(", ")))
+    }
+}
+
+/// The named sandbox backends, best first; none twice.
+pub(crate) fn kinds(names: &List) -> Result<Vec<Kind>, Failure> {
+    let mut kinds = Vec::new();
+    for name in &names.0 {
+        let kind: Kind = name.parse().map_err(|error: String| {
+            Failure::usage("--sandbox is wrong").because(&std::io::Error::other(error))
+        })?;
+        if kinds.contains(&kind) {
+            return Err(Failure::usage(format!("--sandbox names `{kind}` twice"))
+                .hint("the order is the order of preference; name each once"));
+        }
+        kinds.push(kind);
+    }
+    Ok(kinds)
+}
+
+/// Why a sandbox backend is not there.
+#[derive(Clone, Debug)]
+pub(crate) struct Absent {
+    /// What is missing.
+    pub(crate) reason: String,
+    /// What can be done.
+    pub(crate) remedy: String,
+}
+
+impl Absent {
+    fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Absent { reason: reason.into(), remedy: remedy.into() }
+    }
+}
+
+impl From<SandboxError> for Absent {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Unavailable { reason, remedy, .. } => Absent { reason, remedy },
+            error => Absent::new(error.to_string(), "the worker's log has more: sagewai worker --log debug"),
+        }
+    }
+}
+
+/// What had to be done while this process had one thread: the spawner of namespace sandboxes is a fork of it.
+pub(crate) struct Early {
+    spawner: Option<Result<Spawner, SpawnerError>>,
+}
+
+impl Early {
+    /// Prepares those sandbox backends; called first of all, before there are threads.
+    pub(crate) fn prepare(kinds: &[Kind], paths: &List) -> Early {
+        let options = SpawnerOptions {
+            paths: paths.0.iter().map(PathBuf::from).collect(),
+            ..SpawnerOptions::default()
+        };
+        Early { spawner: kinds.contains(&Kind::Namespace).then(|| Spawner::start(&options)) }
+    }
+
+    /// The sandbox backend; needs a tokio runtime. That its daemon does not answer is no reason for its absence: it may
+    /// come, and [`Backend::check`] says whether it has. `owner` names this worker at daemons that it shares with others.
+    pub(crate) fn make(
+        &mut self,
+        kind: Kind,
+        settings: &SandboxSettings,
+        owner: &str,
+    ) -> Result<Arc<dyn Backend>, Absent> {
+        match kind {
+            Kind::Namespace => namespace(self.spawner.take().expect("prepared, and made once")),
+            Kind::Docker => docker(settings, owner),
+            Kind::Kubernetes => Err(not_built(kind)),
+            Kind::Lambda => Err(not_built(kind)),
+        }
+    }
+}
+
+fn not_built(kind: Kind) -> Absent {
+    Absent::new(
+        format!("this program was built without the sandbox backend `{kind}`"),
+        format!("build it with `cargo build --release --features {kind}`"),
+    )
+}
+
+fn namespace(spawner: Result<Spawner, SpawnerError>) -> Result<Arc<dyn Backend>, Absent> {
+    let spawner = spawner.map_err(|error| match error {
+        SpawnerError::Unavailable { reason, remedy } => Absent { reason, remedy },
+        error => Absent::new(error.to_string(), "run `sagewai doctor` as the user of the worker"),
+    })?;
+    let backend = NamespaceBackend::new(spawner)
+        .map_err(|error| Absent::new(error.to_string(), "check the limits: ulimit -n"))?;
+    Ok(backend)
+}
+
+#[cfg(feature = "docker")]
+fn docker(settings: &SandboxSettings, owner: &str) -> Result<Arc<dyn Backend>, Absent> {
+    use sandbox::docker::{DockerBackend, DockerOptions, Host};
+    let settings = settings.docker.clone();
+    let wrong = |reason: String| Absent::new(reason, "correct the `[docker]` part of the configuration");
+    Ok(DockerBackend::new(DockerOptions {
+        host: Host::parse(&settings.host, settings.certificates).map_err(wrong)?,
+        image: settings.image,
+        pull: settings.pull.parse().map_err(wrong)?,
+        registries: settings.registries,
+        runtime: Some(settings.runtime).filter(|runtime| !runtime.is_empty()),
+        owner: owner.to_owned(),
+    }))
+}
+
+#[cfg(not(feature = "docker"))]
+fn docker(_: &SandboxSettings, _: &str) -> Result<Arc<dyn Backend>, Absent> {
+    Err(not_built(Kind::Docker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sandbox_backends_are_named_once_in_the_order_of_preference() {
+        let list = |text: &str| text.parse::<List>().expect("a list");
+        assert_eq!(kinds(&list("docker, namespace")).unwrap(), [Kind::Docker, Kind::Namespace]);
+        assert_eq!(kinds(&list("")).unwrap(), []);
+        assert!(kinds(&list("docker,docker")).unwrap_err().message.contains("twice"));
+        assert!(kinds(&list("doker")).is_err());
+    }
+}
