@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::step::NetworkRule;
 use serde_json::Value;
 
 use crate::scope::as_text;
@@ -55,6 +56,28 @@ pub(crate) fn with_query(uri: &str, query: &BTreeMap<String, String>) -> String 
     result
 }
 
+/// Host and port that an `http` or `https` URI names.
+pub(crate) fn destination(uri: &str) -> Option<NetworkRule> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let usual_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let authority = authority.rsplit('@').next()?;
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(address) => {
+            let (address, port) = address.split_once(']')?;
+            (address, port.strip_prefix(':').unwrap_or_default())
+        }
+        None => authority.split_once(':').unwrap_or((authority, "")),
+    };
+    let port = if port.is_empty() { usual_port } else { port.parse().ok()? };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    (!host.is_empty()).then_some(NetworkRule { host, subdomains: false, port })
+}
+
 /// Percent-encodes everything but the unreserved characters of RFC 3986.
 fn encode(text: &str, into: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -86,6 +109,23 @@ mod tests {
         assert_eq!(expand("https://x/", &input).unwrap(), "https://x/");
         assert!(expand("https://x/{missing}", &input).unwrap_err().contains("missing"));
         assert!(expand("https://x/{deep}", &input).is_err());
+    }
+
+    #[test]
+    fn a_destination_is_host_and_port() {
+        let of = |uri| destination(uri).map(|rule| format!("{} {}", rule.host, rule.port));
+        for (uri, expected) in [
+            ("https://API.example.com/x?a@b:1", "api.example.com 443"),
+            ("http://user:pass@host.:8080#f", "host 8080"),
+            ("http://[::1]:81/", "::1 81"),
+            ("http://[::1]", "::1 80"),
+            ("http://10.0.0.1?x=http://other/", "10.0.0.1 80"),
+        ] {
+            assert_eq!(of(uri).as_deref(), Some(expected), "{uri}");
+        }
+        for none in ["ftp://host/", "host", "http://", "http://host:port/", "http://host:99999/"] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 
     #[test]

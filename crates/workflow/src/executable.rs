@@ -1,9 +1,10 @@
 //! What of a valid document cannot be run yet: refused with its place, never silently ignored.
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::expression::Template;
 use crate::model::{
-    Authentication, Call, Endpoint, HttpCall, Process, Reference, Schema, SchemaSource, ScriptSource, Task,
-    TaskKind, Workflow,
+    Authentication, Call, Credentials, HttpCall, Process, Reference, Schema, SchemaSource, ScriptSource,
+    Task, TaskKind, Workflow,
 };
 use crate::parse::syntax::Place;
 use crate::validate::{COMING, place_of};
@@ -69,9 +70,6 @@ impl<'a> Check<'a> {
         }
         if !workflow.use_.catalogs.is_empty() {
             self.refuse("/use/catalogs", "catalogs", Some("define the functions under use.functions"));
-        }
-        if !workflow.use_.secrets.is_empty() {
-            self.refuse("/use/secrets", "use.secrets", Some(IDENTITY_WAY));
         }
         for (name, policy) in &workflow.use_.authentications {
             self.policy(policy, &format!("/use/authentications/{}", escape(name)));
@@ -146,33 +144,54 @@ impl<'a> Check<'a> {
     }
 
     fn http(&mut self, http: &'a HttpCall, pointer: &str) {
-        let Endpoint { authentication: Some(reference), .. } = &http.endpoint else { return };
-        let pointer = format!("{pointer}/authentication");
-        match reference {
-            Reference::Inline(policy) => self.policy(policy, &pointer),
-            // A policy of `use.authentications` is looked at there; what is not one is a secret.
-            Reference::Named(name) if !self.workflow.use_.authentications.contains_key(name) => {
-                self.refuse(
-                    format!("{pointer}/use"),
-                    "credentials from an identity in a call",
-                    Some(IDENTITY_WAY),
-                );
-            }
-            Reference::Named(_) => {}
+        // A policy of `use.authentications` is looked at there.
+        if let Some(Reference::Inline(policy)) = &http.endpoint.authentication {
+            self.policy(policy, &format!("{pointer}/authentication"));
         }
     }
 
+    /// What an authority is asked for, as far as it is not for an expression to say.
     fn policy(&mut self, policy: &Authentication, pointer: &str) {
-        let scheme = policy.scheme();
-        let pointer = format!("{pointer}/{scheme}");
-        if policy.secret().is_some() {
+        let (Authentication::OAuth2(Credentials::Literal(settings))
+        | Authentication::Oidc(Credentials::Literal(settings))) = policy
+        else {
+            return;
+        };
+        let pointer = format!("{pointer}/{}", policy.scheme());
+        let stated = |keys: &[&str]| {
+            let mut found = settings;
+            for key in keys {
+                match found {
+                    Template::Object(entries) => {
+                        found = &entries.iter().find(|(name, _)| name == key)?.1;
+                    }
+                    Template::Constant(value) => {
+                        let rest = &keys[keys.iter().position(|k| k == key)?..];
+                        return rest.iter().try_fold(&**value, |value, key| value.get(key))?.as_str();
+                    }
+                    _ => return None,
+                }
+            }
+            match found {
+                Template::Constant(value) => value.as_str(),
+                _ => None,
+            }
+        };
+        if let Some(grant) = stated(&["grant"])
+            && !matches!(grant, "client_credentials" | "password")
+        {
+            let help = Some("client_credentials and password are");
+            self.refuse(format!("{pointer}/grant"), &format!("the grant `{grant}`"), help);
+        }
+        if let Some(way) = stated(&["client", "authentication"])
+            && !matches!(way, "client_secret_basic" | "client_secret_post" | "none")
+        {
+            let help = Some("client_secret_post, client_secret_basic and none are");
             self.refuse(
-                format!("{pointer}/use"),
-                "credentials from an identity in a call",
-                Some(IDENTITY_WAY),
+                format!("{pointer}/client/authentication"),
+                &format!("the client authentication `{way}`"),
+                help,
             );
-        } else if !matches!(policy, Authentication::Basic(_) | Authentication::Bearer(_)) {
-            self.refuse(pointer, &format!("{scheme} authentication"), Some("basic and bearer are"));
         }
     }
 
@@ -226,9 +245,6 @@ impl<'a> Check<'a> {
         }
     }
 }
-
-const IDENTITY_WAY: &str = "run the request as a step of its own: run.shell with metadata.execution { mode: identity, identity: NAME }, \
-                            which has the credential in its environment";
 
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")

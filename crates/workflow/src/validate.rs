@@ -55,7 +55,7 @@ pub(crate) fn place_of(root: &Node, pointer: &str) -> Place {
     place
 }
 
-fn node_at<'n>(root: &'n Node, pointer: &str) -> Option<&'n Node> {
+pub(crate) fn node_at<'n>(root: &'n Node, pointer: &str) -> Option<&'n Node> {
     let mut node = root;
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
@@ -193,6 +193,15 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Templates by their keys.
+    fn parts(&mut self, parts: &[(&str, Option<&Template>)], pointer: &str, scope: &Scope<'_>) {
+        for (key, template) in parts {
+            if let Some(template) = template {
+                self.template(template, &format!("{pointer}/{key}"), scope);
+            }
+        }
+    }
+
     fn duration(&mut self, duration: &DurationValue, pointer: &str, scope: &Scope<'_>) {
         if let DurationValue::Expression(expression) = duration {
             self.expression(expression, pointer, scope);
@@ -252,7 +261,7 @@ impl<'a> Check<'a> {
         let workflow = self.workflow;
         let known: Vec<&String> =
             workflow.use_.authentications.keys().chain(&workflow.use_.secrets).collect();
-        self.resolves("authentications", reference, &known, pointer);
+        self.resolves("authentications", reference, &known, &format!("{pointer}/use"));
         if let Reference::Inline(policy) = reference {
             self.policy(policy, pointer, scope);
         }
@@ -260,26 +269,54 @@ impl<'a> Check<'a> {
 
     /// Literal credentials are the standard's, but a document is no place for them.
     fn policy(&mut self, policy: &Authentication, pointer: &str, scope: &Scope<'_>) {
-        let parts: Vec<&Template> = match policy {
+        let pointer = format!("{pointer}/{}", policy.scheme());
+        if let Some(secret) = policy.secret() {
+            self.secret(secret, &format!("{pointer}/use"));
+        }
+        let literal = match policy {
             Authentication::Basic(Credentials::Literal(pair))
             | Authentication::Digest(Credentials::Literal(pair)) => {
-                vec![&pair.username, &pair.password]
+                self.parts(
+                    &[("username", Some(&pair.username)), ("password", Some(&pair.password))],
+                    &pointer,
+                    scope,
+                );
+                pair.password.is_constant()
             }
-            Authentication::Bearer(Credentials::Literal(token)) => vec![token],
-            Authentication::OAuth2(Credentials::Literal(_))
-            | Authentication::Oidc(Credentials::Literal(_)) => Vec::new(),
-            _ => return,
+            Authentication::Bearer(Credentials::Literal(token)) => {
+                self.parts(&[("token", Some(token))], &pointer, scope);
+                token.is_constant()
+            }
+            Authentication::OAuth2(Credentials::Literal(settings))
+            | Authentication::Oidc(Credentials::Literal(settings)) => {
+                self.template(settings, &pointer, scope);
+                settings.is_constant()
+            }
+            _ => false,
         };
-        let pointer = format!("{pointer}/{}", policy.scheme());
-        for part in &parts {
-            self.template(part, &pointer, scope);
-        }
-        if parts.is_empty() || parts.iter().any(|part| part.is_constant()) {
+        if literal {
             let message =
                 "a credential is written in the document, where everyone who may read it sees it".to_owned();
-            let help = "keep it in a Sealed Identity: metadata.execution { mode: identity, identity: NAME }"
-                .to_owned();
+            let help =
+                "keep it in a Sealed Identity: name that in use.secrets, and say `use: NAME` here".to_owned();
             self.report(Severity::Warning, "literal-credential", &pointer, message, Some(help));
+        }
+    }
+
+    /// A secret must be one of `use.secrets`.
+    fn secret(&mut self, name: &str, pointer: &str) {
+        let secrets: Vec<&str> = self.workflow.use_.secrets.iter().map(String::as_str).collect();
+        if !secrets.contains(&name) {
+            let help = match nearest(name, &secrets) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "add it there: an entry is the reference of a Sealed Identity".to_owned(),
+            };
+            self.error(
+                "unknown-reference",
+                pointer,
+                format!("there is no `{name}` in use.secrets"),
+                Some(help),
+            );
         }
     }
 
@@ -315,8 +352,8 @@ impl<'a> Check<'a> {
             let pointer = entry.task.pointer.as_str();
             self.target(&entry.task.then, list, &written, &format!("{pointer}/then"));
             if let TaskKind::Switch(switch) = &entry.task.kind {
-                for (at, case) in switch.cases.iter().enumerate() {
-                    let case_pointer = join(&format!("{pointer}/switch/{at}"), &case.name);
+                for case in &switch.cases {
+                    let case_pointer = join(&format!("{pointer}/switch/{}", case.position), &case.name);
                     self.target(&case.then, list, &written, &format!("{case_pointer}/then"));
                 }
             }
@@ -371,19 +408,19 @@ impl<'a> Check<'a> {
                 self.resolves("errors", &raise.error, &names, &at("raise/error"));
                 if let Reference::Inline(error) = &raise.error {
                     let parts = [
-                        Some(&error.type_),
-                        error.title.as_ref(),
-                        error.detail.as_ref(),
-                        error.instance.as_ref(),
+                        ("type", Some(&error.type_)),
+                        ("title", error.title.as_ref()),
+                        ("detail", error.detail.as_ref()),
+                        ("instance", error.instance.as_ref()),
                     ];
-                    self.templates(parts.into_iter().flatten(), &at("raise/error"), scope);
+                    self.parts(&parts, &at("raise/error"), scope);
                 }
             }
             TaskKind::Run(run) => self.run(&run.process, &at("run"), scope),
             TaskKind::Set(template) => self.template(template, &at("set"), scope),
             TaskKind::Switch(switch) => {
-                for (number, case) in switch.cases.iter().enumerate() {
-                    let pointer = join(&format!("{pointer}/switch/{number}"), &case.name);
+                for case in &switch.cases {
+                    let pointer = join(&format!("{pointer}/switch/{}", case.position), &case.name);
                     self.optional(case.when.as_ref(), &format!("{pointer}/when"), scope);
                 }
             }
@@ -399,8 +436,15 @@ impl<'a> Check<'a> {
     fn catch(&mut self, catch: &'a Catch, pointer: &str, scope: &Scope<'_>) {
         let caught = scope.with(&[&catch.as_]);
         if let Some(filter) = &catch.errors {
-            let parts = [&filter.type_, &filter.instance, &filter.title, &filter.detail];
-            self.templates(parts.into_iter().flatten(), &format!("{pointer}/errors/with"), scope);
+            let pointer = format!("{pointer}/errors/with");
+            let detail = if self.is_written(&format!("{pointer}/detail")) { "detail" } else { "details" };
+            let parts = [
+                ("type", filter.type_.as_ref()),
+                ("instance", filter.instance.as_ref()),
+                ("title", filter.title.as_ref()),
+                (detail, filter.detail.as_ref()),
+            ];
+            self.parts(&parts, &pointer, scope);
         }
         self.optional(catch.when.as_ref(), &format!("{pointer}/when"), &caught);
         self.optional(catch.except_when.as_ref(), &format!("{pointer}/exceptWhen"), &caught);
@@ -474,7 +518,12 @@ impl<'a> Check<'a> {
     fn run(&mut self, process: &Process, pointer: &str, scope: &Scope<'_>) {
         let (base, texts, arguments, environment) = match process {
             Process::Container(c) => {
-                let texts = vec![Some(&c.image), c.name.as_ref(), c.command.as_ref(), c.stdin.as_ref()];
+                let texts = vec![
+                    ("image", Some(&c.image)),
+                    ("name", c.name.as_ref()),
+                    ("command", c.command.as_ref()),
+                    ("stdin", c.stdin.as_ref()),
+                ];
                 (format!("{pointer}/container"), texts, &c.arguments, &c.environment)
             }
             Process::Script(s) => {
@@ -482,11 +531,12 @@ impl<'a> Check<'a> {
                     ScriptSource::Code(code) => Some(code),
                     ScriptSource::External(_) => None,
                 };
-                (format!("{pointer}/script"), vec![code, s.stdin.as_ref()], &s.arguments, &s.environment)
+                let texts = vec![("code", code), ("stdin", s.stdin.as_ref())];
+                (format!("{pointer}/script"), texts, &s.arguments, &s.environment)
             }
             Process::Shell(s) => (
                 format!("{pointer}/shell"),
-                vec![Some(&s.command), s.stdin.as_ref()],
+                vec![("command", Some(&s.command)), ("stdin", s.stdin.as_ref())],
                 &s.arguments,
                 &s.environment,
             ),
@@ -497,9 +547,7 @@ impl<'a> Check<'a> {
                 return;
             }
         };
-        for text in texts.into_iter().flatten() {
-            self.template(text, &base, scope);
-        }
+        self.parts(&texts, &base, scope);
         self.templates(arguments, &format!("{base}/arguments"), scope);
         self.template(environment, &format!("{base}/environment"), scope);
     }
@@ -507,13 +555,33 @@ impl<'a> Check<'a> {
     /// The rules of `metadata.execution` for the settings in force.
     fn execution(&mut self, task: &Task, pointer: &str) {
         use protocol::step::Mode;
-        let Some(default) = crate::model::default_mode(&task.kind) else { return };
+        let own = task.execution != crate::model::Execution::default();
+        let place = if own { format!("{pointer}/metadata/execution") } else { pointer.to_owned() };
+        let default = match (crate::model::default_mode(&task.kind), &task.kind) {
+            (Some(default), _) => default,
+            (None, TaskKind::Emit(_) | TaskKind::Listen(_)) => return,
+            (None, _) if own => {
+                let message = "this task runs on no worker, so `execution` means nothing to it".to_owned();
+                let help = "write it on the tasks within, or in document.metadata for all".to_owned();
+                return self.error("no-execution", &place, message, Some(help));
+            }
+            (None, _) => return,
+        };
         let merged = task.execution.over(&self.workflow.document.execution);
         let mode = merged.mode.unwrap_or(default);
-        let place = match task.execution == crate::model::Execution::default() {
-            true => pointer.to_owned(),
-            false => format!("{pointer}/metadata/execution"),
-        };
+        if let Some(identity) = self.workflow.call_identity(task) {
+            if task.execution.mode.is_some_and(|mode| mode != Mode::Identity) {
+                let message = format!(
+                    "a call with the credential of `{identity}` runs in mode 2 (identity), not {mode}"
+                );
+                self.error("identity-mode", &place, message, Some("remove the mode".to_owned()));
+            }
+            if task.execution.identity.as_deref().is_some_and(|own| own != identity) {
+                let message = format!("the identity of this call is `{identity}`, by its authentication");
+                self.error("identity-mode", &place, message, Some("remove the identity".to_owned()));
+            }
+            return;
+        }
         // The document's identity is for the tasks that can take one; a task's own must fit its mode.
         if task.execution.identity.is_some() && mode < Mode::Identity {
             let message =
@@ -523,21 +591,20 @@ impl<'a> Check<'a> {
         }
         if mode == Mode::Identity && merged.identity.is_none() {
             let message = "mode 2 (identity) needs an identity".to_owned();
-            self.error(
-                "identity-mode",
-                &place,
-                message,
-                Some("add identity: NAME, such as acme-prod/reporting".to_owned()),
-            );
+            let help = "add identity: NAME, such as acme-prod/reporting".to_owned();
+            self.error("identity-mode", &place, message, Some(help));
         }
-        if matches!(task.kind, TaskKind::Call(Call::CliAgent(_))) && mode == Mode::Bare {
-            let message = "a CLI agent runs in a sandbox, never in mode 0 (bare)".to_owned();
-            self.error(
-                "agent-mode",
-                &place,
-                message,
-                Some("remove the mode; full is the default".to_owned()),
-            );
+        match &task.kind {
+            TaskKind::Call(Call::CliAgent(_)) if mode == Mode::Bare => {
+                let message = "a CLI agent runs in a sandbox, never in mode 0 (bare)".to_owned();
+                let help = "remove the mode; full is the default".to_owned();
+                self.error("agent-mode", &place, message, Some(help));
+            }
+            TaskKind::Call(Call::Noop(_)) if task.execution.mode.is_some_and(|mode| mode != Mode::Bare) => {
+                let message = format!("`call: noop` runs in mode 0 (bare), not {mode}");
+                self.error("noop-mode", &place, message, Some("remove the mode".to_owned()));
+            }
+            _ => {}
         }
     }
 

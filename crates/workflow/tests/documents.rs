@@ -112,7 +112,7 @@ fn expressions_are_checked_in_their_place() {
     check(
         &with_tasks("  - a: { set: { x: '${ $secrets.token }' } }\n"),
         &[
-            "3:17 secret-in-expression /do/0/a/set/x `$secrets` cannot be read here: expressions are evaluated in the control plane, which holds no secret; let the step itself have it: give the task metadata.execution { mode: identity, identity: NAME } and read it from the step's environment",
+            "3:17 secret-in-expression /do/0/a/set/x `$secrets` cannot be read here: expressions are evaluated in the control plane, which holds no secret; let the step itself have it: name the identity in use.secrets and say `use: NAME` in the authentication of a call, or give the task metadata.execution { mode: identity, identity: NAME } and read it from the step's environment",
         ],
     );
     check(
@@ -283,7 +283,7 @@ document: { dsl: '1.0.3', namespace: test, name: sample, version: '1.0.0' }
 schedule: { every: { hours: 1 } }
 use:
   secrets: [acme/petstore]
-  authentications: { pets: { oauth2: { use: acme/petstore } } }
+  authentications: { pets: { oauth2: { use: acme/petstore } }, more: { oidc: { grant: refresh_token } } }
 do:
   - a: { emit: { event: { with: { source: 'https://a.b', type: x } } } }
   - b: { listen: { to: { any: [] } } }
@@ -303,18 +303,126 @@ do:
         found,
         [
             "2:1 /schedule schedules: not supported yet",
-            "4:3 /use/secrets use.secrets: not supported yet",
-            "5:40 /use/authentications/pets/oauth2/use credentials from an identity in a call: not supported yet",
+            "5:80 /use/authentications/more/oidc/grant the grant `refresh_token`: not supported yet",
             "7:10 /do/0/a/emit emit: not supported yet",
             "8:10 /do/1/b/listen listen: not supported yet",
             "9:10 /do/2/c/call call: mcp: not supported yet",
             "10:10 /do/3/d/call call: llm: not supported yet",
             "11:10 /do/4/e/call functions from outside of the document: not supported yet",
-            "12:93 /do/5/f/with/endpoint/authentication/use credentials from an identity in a call: not supported yet",
             "13:17 /do/6/g/run/await run without waiting for its end: not supported yet",
             "14:27 /do/7/h/run/script/language scripts in `ruby`: not supported yet",
             "15:44 /do/8/i/input/schema/resource external schemas: not supported yet",
         ]
+    );
+}
+
+#[test]
+fn a_schema_is_checked_where_it_stands() {
+    check(
+        &with_tasks(
+            "\
+  - a:
+      set: { x: 1 }
+      input:
+        schema:
+          document:
+            type: objectt
+            requierd: [x]
+            properties: { n: { minimum: one, $ref: '#/$defs/none' }, p: { pattern: '(' } }
+            unevaluatedProperties: false
+      output: { schema: { document: { type: [string, nul], items: [{}] } } }
+",
+        ),
+        &[
+            "8:13 schema /do/0/a/input/schema/document/type JSON Schema has no type `objectt`; did you mean `object`?",
+            "9:13 schema /do/0/a/input/schema/document/requierd `requierd` is no keyword of JSON Schema, so nothing is checked by it; did you mean `required`?",
+            "10:32 schema /do/0/a/input/schema/document/properties/n/minimum `minimum` must be a number, not a text",
+            "10:46 schema /do/0/a/input/schema/document/properties/n/$ref `$ref: #/$defs/none` leads nowhere: the schema has no /$defs/none",
+            "10:75 schema /do/0/a/input/schema/document/properties/p/pattern `(` is no pattern: found open group without closing ')'; look-around and back-references are not supported: matching must end in time",
+            "11:13 schema /do/0/a/input/schema/document/unevaluatedProperties `unevaluatedProperties` cannot be checked; it is not supported yet; say it with properties, items and allOf",
+            "12:54 schema /do/0/a/output/schema/document/type/1 JSON Schema has no type `nul`; did you mean `null`?",
+            "12:60 schema /do/0/a/output/schema/document/items a schema must be a mapping, true or false",
+        ],
+    );
+}
+
+#[test]
+fn what_cannot_be_read_moves_no_other_place() {
+    check(
+        &with_tasks(
+            "  - a:
+      switch:
+        - one: { when: 1, then: end }
+        - two: { when: '$nothing', then: nowhere }
+  - b: { run: { shell: { command: ls, arguments: [1, '${ $nothing }'] } } }
+  - c: { raise: { error: { type: 'https://a.b', status: 500, detail: '${ $nothing }' } } }
+",
+        ),
+        &[
+            "5:18 wrong-type /do/0/a/switch/0/one/when `when` must be a text, not a number; put it in quotes",
+            "6:18 unknown-variable /do/0/a/switch/1/two/when there is no variable $nothing here; there are $context, $input, $task, $workflow, $runtime, $authorization",
+            "6:36 unknown-target /do/0/a/switch/1/two/then this list has no task `nowhere`; `then` goes to a task of the same list, or is continue, exit or end",
+            "7:51 wrong-type /do/1/b/run/shell/arguments/0 entry 1 of `arguments` must be a text, not a number; put it in quotes",
+            "7:54 unknown-variable /do/1/b/run/shell/arguments/1 there is no variable $nothing here; there are $context, $input, $task, $workflow, $runtime, $authorization",
+            "8:62 unknown-variable /do/2/c/raise/error/detail there is no variable $nothing here; there are $context, $input, $task, $workflow, $runtime, $authorization",
+        ],
+    );
+}
+
+/// A call whose endpoint has this authentication, in a document that knows the identity `acme/pets`.
+fn with_authentication(authentication: &str, execution: &str) -> String {
+    format!(
+        "{HEAD}use: {{ secrets: [acme/pets], authentications: {{ pets: {{ basic: {{ use: acme/pets }} }} }} }}\ndo:\n  - a:\n      \
+         call: http\n      with: {{ method: get, endpoint: {{ uri: 'https://a.b', authentication: {{ {authentication} }} }} }}\n      \
+         metadata: {{ execution: {{ {execution} }} }}\n"
+    )
+}
+
+#[test]
+fn a_call_with_the_credential_of_an_identity_runs_in_mode_2() {
+    for authentication in ["use: acme/pets", "use: pets", "bearer: { use: acme/pets }"] {
+        let text = with_authentication(authentication, "network: ['c.d:1']");
+        let workflow = parse(&text);
+        assert!(workflow.check_executable(&text).is_ok());
+        let settings = workflow.execution(&workflow.do_[0].task);
+        assert_eq!((settings.mode, settings.identity.as_deref()), (Some(Mode::Identity), Some("acme/pets")));
+    }
+    let plain = parse(&with_authentication("basic: { username: '${ .a }', password: '${ .b }' }", "mode: 1"));
+    let settings = plain.execution(&plain.do_[0].task);
+    assert_eq!((settings.mode, settings.identity), (Some(Mode::Sandboxed), None));
+
+    let pointer = "/do/0/a/metadata/execution";
+    check(
+        &with_authentication("use: pets", "mode: bare, identity: other"),
+        &[
+            &format!(
+                "7:19 identity-mode {pointer} a call with the credential of `acme/pets` runs in mode 2 (identity), not bare; remove the mode"
+            ),
+            &format!(
+                "7:19 identity-mode {pointer} the identity of this call is `acme/pets`, by its authentication; remove the identity"
+            ),
+        ],
+    );
+    check(
+        &with_authentication("digest: { use: acme/pet }", ""),
+        &[
+            "6:88 unknown-reference /do/0/a/with/endpoint/authentication/digest/use there is no `acme/pet` in use.secrets; did you mean `acme/pets`?",
+        ],
+    );
+}
+
+#[test]
+fn a_mode_is_refused_where_it_would_mean_nothing() {
+    check(
+        &with_tasks(
+            "  - a: { set: { x: 1 }, metadata: { execution: { mode: 1 } } }
+  - b: { call: noop, metadata: { execution: { mode: sandboxed } } }
+",
+        ),
+        &[
+            "3:37 no-execution /do/0/a/metadata/execution this task runs on no worker, so `execution` means nothing to it; write it on the tasks within, or in document.metadata for all",
+            "4:34 noop-mode /do/1/b/metadata/execution `call: noop` runs in mode 0 (bare), not sandboxed; remove the mode",
+        ],
     );
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use protocol::step::{HttpAuthentication, HttpCall as HttpStep, StepError, Work as StepWork};
+use protocol::step::{HttpAuthentication, HttpCall as HttpStep, OAuth2, StepError, Work as StepWork};
+use serde_json::Value;
+use workflow::expression::Template;
 use workflow::{
     Authentication, Call, CliAgentCall, Credentials, Endpoint, FunctionCall, HttpCall, Reference, Task, Uri,
 };
@@ -118,24 +120,63 @@ fn authentication<'a>(
     id: FrameId,
     reference: &'a Reference<Authentication>,
 ) -> Result<HttpAuthentication, StepError> {
-    let policy = turn.workflow.authentication(reference).ok_or_else(|| {
-        error::configuration("`authentication.use` names no entry of `use.authentications`")
-    })?;
-    match policy {
-        Authentication::Basic(Credentials::Literal(pair)) => Ok(HttpAuthentication::Basic {
+    let Some(policy) = turn.workflow.authentication(reference) else {
+        // Not a policy but a secret itself: its keys say which scheme.
+        return Ok(HttpAuthentication::Identity { as_: None });
+    };
+    if policy.secret().is_some() {
+        return Ok(HttpAuthentication::Identity { as_: Some(policy.http_scheme()) });
+    }
+    Ok(match policy {
+        Authentication::Basic(Credentials::Literal(pair)) => HttpAuthentication::Basic {
             username: turn.text(id, &pair.username)?,
             password: turn.text(id, &pair.password)?,
-        }),
+        },
+        Authentication::Digest(Credentials::Literal(pair)) => HttpAuthentication::Digest {
+            username: turn.text(id, &pair.username)?,
+            password: turn.text(id, &pair.password)?,
+        },
         Authentication::Bearer(Credentials::Literal(token)) => {
-            Ok(HttpAuthentication::Bearer { token: turn.text(id, token)? })
+            HttpAuthentication::Bearer { token: turn.text(id, token)? }
         }
-        Authentication::Basic(Credentials::Secret(name))
-        | Authentication::Bearer(Credentials::Secret(name)) => Err(error::configuration(format!(
-            "a credential of secret `{name}` cannot be applied to an HTTP call yet; \
-                 run a command with `mode: identity` instead"
-        ))),
-        Authentication::Digest(_) | Authentication::OAuth2(_) | Authentication::Oidc(_) => {
-            Err(error::configuration(format!("`{}` authentication cannot be used yet", policy.scheme())))
+        Authentication::OAuth2(Credentials::Literal(settings)) => {
+            HttpAuthentication::OAuth2(oauth2(turn, id, settings)?)
         }
-    }
+        Authentication::Oidc(Credentials::Literal(settings)) => {
+            HttpAuthentication::Oidc(oauth2(turn, id, settings)?)
+        }
+        Authentication::Basic(Credentials::Secret(_))
+        | Authentication::Digest(Credentials::Secret(_))
+        | Authentication::Bearer(Credentials::Secret(_))
+        | Authentication::OAuth2(Credentials::Secret(_))
+        | Authentication::Oidc(Credentials::Secret(_)) => unreachable!("a secret is an identity's"),
+    })
+}
+
+/// The literal settings of OAuth 2 and OpenID Connect, evaluated.
+fn oauth2(turn: &mut Turn<'_>, id: FrameId, settings: &Template) -> Result<OAuth2, StepError> {
+    let input = turn.state.frame(id).input.clone();
+    let settings = turn.value(id, settings, &input, Sees::DEFINITION)?;
+    let text = |pointer: &str| {
+        let value = settings.pointer(pointer);
+        value.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let texts = |pointer: &str| {
+        let items = settings.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    Ok(OAuth2 {
+        authority: uri::expand(&text("/authority"), &input).map_err(error::unexpected)?,
+        grant: text("/grant"),
+        client_id: text("/client/id"),
+        client_secret: text("/client/secret"),
+        client_authentication: text("/client/authentication"),
+        json: text("/request/encoding") == "application/json",
+        token_endpoint: text("/endpoints/token"),
+        issuers: texts("/issuers"),
+        scopes: texts("/scopes"),
+        audiences: texts("/audiences"),
+        username: text("/username"),
+        password: text("/password"),
+    })
 }

@@ -477,7 +477,8 @@ impl Compiler {
                               secret"
                         .to_owned(),
                     help: Some(
-                        "let the step itself have it: give the task metadata.execution { mode: identity, identity: NAME } \
+                        "let the step itself have it: name the identity in use.secrets and say `use: NAME` in the \
+                         authentication of a call, or give the task metadata.execution { mode: identity, identity: NAME } \
                          and read it from the step's environment"
                             .to_owned(),
                     ),

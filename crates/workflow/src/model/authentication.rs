@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use protocol::step::HttpScheme;
 
 use crate::expression::Template;
 
@@ -15,10 +15,10 @@ pub enum Authentication {
     Bearer(Credentials<Template>),
     /// RFC 7616.
     Digest(Credentials<UserPassword>),
-    /// OAuth 2; its settings as written.
-    OAuth2(Credentials<Map<String, Value>>),
-    /// OpenID Connect; its settings as written.
-    Oidc(Credentials<Map<String, Value>>),
+    /// OAuth 2; its settings, an object.
+    OAuth2(Credentials<Template>),
+    /// OpenID Connect; its settings, an object.
+    Oidc(Credentials<Template>),
 }
 
 /// Where a policy's credentials come from.
@@ -48,6 +48,17 @@ impl Authentication {
             Authentication::Digest(_) => "digest",
             Authentication::OAuth2(_) => "oauth2",
             Authentication::Oidc(_) => "oidc",
+        }
+    }
+
+    /// The scheme.
+    pub fn http_scheme(&self) -> HttpScheme {
+        match self {
+            Authentication::Basic(_) => HttpScheme::Basic,
+            Authentication::Bearer(_) => HttpScheme::Bearer,
+            Authentication::Digest(_) => HttpScheme::Digest,
+            Authentication::OAuth2(_) => HttpScheme::OAuth2,
+            Authentication::Oidc(_) => HttpScheme::Oidc,
         }
     }
 

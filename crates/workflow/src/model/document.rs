@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use protocol::step::Mode;
 use serde_json::{Map, Value};
 
 use super::{
-    Authentication, Endpoint, ErrorDefinition, Execution, InputFilter, NamedTask, OutputFilter, Reference,
-    RetryPolicy, Schedule, Task, TaskList, Timeout,
+    Authentication, Call, Endpoint, ErrorDefinition, Execution, InputFilter, NamedTask, OutputFilter,
+    Reference, RetryPolicy, Schedule, Task, TaskKind, TaskList, Timeout,
 };
 use crate::expression::{Expression, Language};
 
@@ -121,9 +122,26 @@ impl Workflow {
         self.use_.functions.get(name)
     }
 
-    /// The settings a task runs with: its own over the document's, key by key, over the defaults of its kind.
+    /// The identity whose credential an HTTP call shows, which makes it a step of mode 2: `use.secrets` holds references.
+    pub fn call_identity<'a>(&'a self, task: &'a Task) -> Option<&'a str> {
+        let TaskKind::Call(Call::Http(call)) = &task.kind else { return None };
+        let reference = call.endpoint.authentication.as_ref()?;
+        match (self.authentication(reference), reference) {
+            (Some(policy), _) => policy.secret(),
+            (None, Reference::Named(secret)) => Some(secret),
+            (None, Reference::Inline(_)) => None,
+        }
+    }
+
+    /// The settings a task runs with: its own over the document's, key by key, over the defaults of its kind. A call that
+    /// shows an identity's credential runs in mode 2, with that identity, whatever the document says of the others.
     pub fn execution(&self, task: &Task) -> super::StepExecution {
-        task.execution.over(&self.document.execution).for_kind(&task.kind)
+        let mut execution = task.execution.over(&self.document.execution);
+        if let Some(identity) = self.call_identity(task) {
+            execution.mode = Some(Mode::Identity);
+            execution.identity = Some(identity.to_owned());
+        }
+        execution.for_kind(&task.kind)
     }
 
     /// The task at a JSON pointer such as `/do/1/query`, functions included.

@@ -65,7 +65,11 @@ impl Execution {
 
     /// Fills what is absent with the defaults of the kind. Flow tasks get no mode whatever is stated.
     pub fn for_kind(self, kind: &TaskKind) -> StepExecution {
-        let mode = default_mode(kind).map(|default| self.mode.unwrap_or(default));
+        let mode = match kind {
+            // It measures a fleet, and has nothing that a sandbox could run.
+            TaskKind::Call(Call::Noop(_)) => Some(Mode::Bare),
+            kind => default_mode(kind).map(|default| self.mode.unwrap_or(default)),
+        };
         StepExecution {
             mode,
             identity: self.identity.filter(|_| mode.is_some_and(|mode| mode >= Mode::Identity)),

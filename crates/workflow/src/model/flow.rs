@@ -44,6 +44,8 @@ pub struct Switch {
 /// A case of a `switch`.
 #[derive(Clone, Debug)]
 pub struct SwitchCase {
+    /// Its place in the list, from 0.
+    pub position: usize,
     /// Its name.
     pub name: String,
     /// Whether it holds; absent means it always does.

@@ -62,7 +62,7 @@ impl Reader {
         if matches!(&at.node.content, Content::List(items) if items.is_empty()) {
             self.error(at, "missing-key", "`switch` needs at least one case");
         }
-        let cases = items.iter().filter_map(|item| {
+        let cases = items.iter().enumerate().filter_map(|(position, item)| {
             let at = self.single(item)?;
             let fields = self.fields(&at, &["when", "then"])?;
             let when = fields.get("when").map(|at| self.expression(&at));
@@ -71,7 +71,7 @@ impl Reader {
                 Some(expression) => Some(expression?),
                 None => None,
             };
-            Some(SwitchCase { name: at.key().to_owned(), when, then: then? })
+            Some(SwitchCase { position, name: at.key().to_owned(), when, then: then? })
         });
         Some(Switch { cases: cases.collect() })
     }

@@ -9,5 +9,6 @@ mod policy;
 pub(crate) mod reader;
 mod resource;
 mod run;
+mod schema;
 pub(crate) mod syntax;
 mod task;

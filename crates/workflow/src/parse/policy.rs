@@ -154,7 +154,6 @@ impl Reader {
     pub(super) fn authentication(&self, at: &At<'_>) -> Option<Authentication> {
         let fields = self.fields(at, SCHEMES)?;
         let (scheme, at) = fields.one_of(&["basic", "bearer", "digest", "oauth2", "oidc"])?;
-        let literal = self.literal_credentials(&at);
         Some(match scheme {
             "basic" => Authentication::Basic(
                 self.credentials(&at, &["username", "password"], |f| self.user_password(f))?,
@@ -165,16 +164,11 @@ impl Reader {
             "bearer" => Authentication::Bearer(self.credentials(&at, &["token"], |fields| {
                 fields.require("token").and_then(|at| self.string_template(&at))
             })?),
-            "oauth2" => Authentication::OAuth2(self.credentials(&at, &["endpoints"], |_| literal.clone())?),
-            _ => Authentication::Oidc(self.credentials(&at, &[], |_| literal.clone())?),
+            "oauth2" => {
+                Authentication::OAuth2(self.credentials(&at, &["endpoints"], |_| self.template(&at))?)
+            }
+            _ => Authentication::Oidc(self.credentials(&at, &[], |_| self.template(&at))?),
         })
-    }
-
-    fn literal_credentials(&self, at: &At<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
-        match &at.node.content {
-            Content::Map(entries) => Some(super::syntax::map_to_json(entries)),
-            _ => None,
-        }
     }
 
     /// `use`, or the scheme's own settings. `keys` without `username`, `token` or such are OAuth's further keys.

@@ -204,7 +204,10 @@ impl Reader {
 
     fn mistyped(&self, at: &At<'_>, expected: &str) {
         let message = format!("{} must be {expected}, not {}", at.name(), at.node.describe());
-        let scalar = matches!(at.node.content, Content::Bool(_) | Content::Int(_) | Content::Float(_));
+        let scalar = matches!(
+            at.node.content,
+            Content::Bool(_) | Content::Int(_) | Content::Unsigned(_) | Content::Float(_)
+        );
         let help = (expected.contains("text") && scalar).then(|| "put it in quotes".to_owned());
         self.push(at, Severity::Error, "wrong-type", message, help);
     }
@@ -391,7 +394,9 @@ impl Reader {
                 let entries: Vec<_> = entries.iter().map(read).collect();
                 Some(fold_map(at, entries.into_iter().collect::<Option<Vec<_>>>()?))
             }
-            Content::Null | Content::Bool(_) | Content::Int(_) | Content::Float(_) => Some(constant(at)),
+            Content::Null | Content::Bool(_) | Content::Int(_) | Content::Unsigned(_) | Content::Float(_) => {
+                Some(constant(at))
+            }
         }
     }
 
@@ -427,7 +432,9 @@ impl Reader {
     /// A list of texts or expressions.
     pub(super) fn string_templates(&self, at: Option<At<'_>>) -> Vec<Template> {
         let Some(at) = at else { return Vec::new() };
-        self.items(&at).iter().filter_map(|item| self.string_template(item)).collect()
+        // One that cannot be read keeps its place, for the pointers of those behind it.
+        let read = |item: &At<'_>| self.string_template(item).unwrap_or_else(Template::empty_object);
+        self.items(&at).iter().map(read).collect()
     }
 
     /// A mapping with expressions in it; `{}` when absent.

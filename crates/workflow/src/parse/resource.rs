@@ -45,7 +45,12 @@ impl Reader {
             fields.get("format").and_then(|at| self.string(&at)).unwrap_or_else(|| "json".to_owned());
         let (key, at) = fields.one_of(&["document", "resource"])?;
         let source = match key {
-            "document" => SchemaSource::Inline(Arc::new(at.node.to_json())),
+            "document" => {
+                if format == "json" || format.starts_with("json:") {
+                    self.json_schema(&at);
+                }
+                SchemaSource::Inline(Arc::new(at.node.to_json()))
+            }
             _ => SchemaSource::External(self.external_resource(&at)?),
         };
         Some(Schema { format, source })

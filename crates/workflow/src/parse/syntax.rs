@@ -39,6 +39,8 @@ pub(crate) enum Content {
     Null,
     Bool(bool),
     Int(i64),
+    /// A whole number above those of `Int`.
+    Unsigned(u64),
     Float(f64),
     Text(String),
     List(Vec<Node>),
@@ -58,7 +60,7 @@ impl Node {
         match self.content {
             Content::Null => "nothing",
             Content::Bool(_) => "a boolean",
-            Content::Int(_) | Content::Float(_) => "a number",
+            Content::Int(_) | Content::Unsigned(_) | Content::Float(_) => "a number",
             Content::Text(_) => "a text",
             Content::List(_) => "a list",
             Content::Map(_) => "a mapping",
@@ -70,6 +72,7 @@ impl Node {
             Content::Null => Value::Null,
             Content::Bool(value) => Value::Bool(*value),
             Content::Int(value) => Value::Number((*value).into()),
+            Content::Unsigned(value) => Value::Number((*value).into()),
             Content::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
             Content::Text(text) => Value::String(text.clone()),
             Content::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
@@ -362,8 +365,8 @@ fn number(text: &str) -> Result<Option<Content>, String> {
             && digits.chars().all(|c| c.is_digit(radix))
         {
             let value =
-                i64::from_str_radix(digits, radix).map_err(|_| format!("{text} is too large a number"))?;
-            return Ok(Some(Content::Int(value)));
+                u64::from_str_radix(digits, radix).map_err(|_| format!("{text} is too large a number"))?;
+            return Ok(Some(i64::try_from(value).map_or(Content::Unsigned(value), Content::Int)));
         }
     }
     let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
@@ -374,6 +377,13 @@ fn number(text: &str) -> Result<Option<Content>, String> {
     }
     if let Ok(value) = text.parse::<i64>() {
         return Ok(Some(Content::Int(value)));
+    }
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let value = text.strip_prefix('+').unwrap_or(text).parse::<u64>();
+        // As a double it would silently become another number.
+        return value.map(|value| Some(Content::Unsigned(value))).map_err(|_| {
+            format!("{text} is a whole number of more than 64 bits; put it in quotes to keep all its digits")
+        });
     }
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(Some(Content::Float(value))),
@@ -406,6 +416,13 @@ mod tests {
             "[yes, no, on, true, ~, 1, 0x10, 0o10, 1.5, 1e3, '1', 1.0.0, -3, 12:30, '']",
             json!(["yes", "no", "on", true, null, 1, 16, 8, 1.5, 1000.0, "1", "1.0.0", -3, "12:30", ""]),
         );
+        check(
+            "[9223372036854775807, 9223372036854775808, 18446744073709551615, -9223372036854775808]",
+            json!([i64::MAX, 9_223_372_036_854_775_808_u64, u64::MAX, i64::MIN]),
+        );
+        let error = refused("a: 18446744073709551616", "syntax");
+        assert!(error.message.contains("in quotes"), "{error}");
+        refused("a: -9223372036854775809", "syntax");
         check("{200: a, true: b}", json!({"200": "a", "true": "b"}));
         check("a: !!str 1", json!({"a": "1"}));
     }
