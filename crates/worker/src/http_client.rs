@@ -94,14 +94,25 @@ pub(crate) fn body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
 }
 
+/// Why a body was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unread {
+    /// It has more bytes than this.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(String),
+}
+
 /// Reads a body of at most `limit` bytes.
 ///
 /// # Errors
-/// A sentence on what went wrong.
-pub(crate) async fn read_limited(body: hyper::body::Incoming, limit: usize) -> Result<Bytes, String> {
+/// It is larger, or broke off.
+pub(crate) async fn read_limited(body: hyper::body::Incoming, limit: usize) -> Result<Bytes, Unread> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(format!("it is larger than {limit} bytes")),
-        Err(error) => Err(error.to_string()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Unread::TooLarge(limit)),
+        Err(error) => Err(Unread::Broken(error.to_string())),
     }
 }

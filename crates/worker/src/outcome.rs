@@ -2,12 +2,15 @@
 
 use protocol::frame::Stream;
 use protocol::step::{ProcessReturn, StepError};
+use sandbox::egress::Denial;
 use serde_json::{Value, json};
 
 use crate::error::runtime;
 
 /// Bytes of output that can become a task's output.
 pub(crate) const MAX_RETURN_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that the head of an HTTP answer may add to its body.
+const MAX_HEAD_BYTES: usize = 512 * 1024;
 /// Bytes of standard error that an error's detail quotes.
 const QUOTED_BYTES: usize = 2048;
 
@@ -18,11 +21,35 @@ pub(crate) struct Capture {
     stderr: Vec<u8>,
     /// The end of standard error, for the detail of an error.
     tail: Vec<u8>,
+    limit: usize,
+    denial: Option<Denial>,
 }
 
 impl Capture {
     pub(crate) fn new(returns: ProcessReturn) -> Self {
-        Capture { returns, stdout: Vec::new(), stderr: Vec::new(), tail: Vec::new() }
+        Capture {
+            returns,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            tail: Vec::new(),
+            limit: MAX_RETURN_BYTES,
+            denial: None,
+        }
+    }
+
+    /// For the answer of an HTTP request, whose body has a limit of its own.
+    pub(crate) fn of_answer() -> Self {
+        Capture { limit: MAX_RETURN_BYTES + MAX_HEAD_BYTES, ..Capture::new(ProcessReturn::Stdout) }
+    }
+
+    /// Notes that the process was refused a connection.
+    pub(crate) fn denied(&mut self, denial: Denial) {
+        self.denial = Some(denial);
+    }
+
+    /// The connection that it was refused last.
+    pub(crate) fn denial(&self) -> Option<&Denial> {
+        self.denial.as_ref()
     }
 
     /// Adds output.
@@ -40,7 +67,7 @@ impl Capture {
             (ProcessReturn::Stderr | ProcessReturn::All, Stream::Stderr) => &mut self.stderr,
             _ => return Ok(()),
         };
-        if kept.len() + data.len() > MAX_RETURN_BYTES {
+        if kept.len() + data.len() > self.limit {
             let name = if stream == Stream::Stdout { "standard output" } else { "standard error" };
             return Err(runtime(format!(
                 "the step wrote more than {} MiB to {name}, which is to become the task's output; write large results to \

@@ -1,23 +1,15 @@
-//! `call: http` in mode 0: one request, its redirects, its answer as the task's output.
+//! `call: http` in mode 0: sent by the worker itself. What is sent and what an answer means is the crate `caller`'s.
 
-use base64ct::{Base64, Encoding};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use protocol::step::{HttpAuthentication, HttpCall, HttpOutput, StepError};
-use sandbox::egress::{DenialReason, Dialer};
-use serde_json::{Map, Value, json};
+use caller::{Exchange, MAX_ANSWER_BYTES, Reply, place, too_large};
+use http::{Request, Uri};
+use protocol::step::{HttpCall, StepError};
+use sandbox::egress::{Denial, DenialReason, Dialer};
+use serde_json::Value;
 use url::Url;
 
 use crate::error::{WorkerError, authorization, communication, configuration};
-use crate::http_client::{GuardedClient, Refused, body, guarded_client, read_limited};
-
-/// Largest answer.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
-/// Redirects that are followed.
-const MAX_REDIRECTS: usize = 10;
-/// Bytes of an answer that an error's detail quotes.
-const QUOTED_BYTES: usize = 512;
+use crate::http_client::{Body, GuardedClient, Refused, Unread, body, guarded_client, read_limited};
 
 /// Sends the requests of documents.
 pub(super) struct HttpCaller {
@@ -34,202 +26,77 @@ impl HttpCaller {
     /// # Errors
     /// The request is malformed, the address is private, the other side failed or answered with an error status.
     pub(super) async fn call(&self, call: &HttpCall) -> Result<Value, StepError> {
-        let mut request = Outgoing::of(call)?;
-        let first_origin = request.url.origin();
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self
-                .client
-                .request(request.to_http()?)
-                .await
-                .map_err(|error| unsent(&request.url, &error))?;
-            let status = response.status();
-            let (parts, incoming) = response.into_parts();
-            if call.redirect && status.is_redirection() && parts.headers.contains_key(LOCATION) {
-                request.follow(status, &parts.headers, &first_origin)?;
-                continue;
+        let call = with_plain_uri(call)?;
+        // Whoever could foresee it may have the literal credential from the document anyway.
+        let random = uuid::Uuid::new_v4().into_bytes();
+        let mut exchange = Exchange::new(&call, call.authentication.clone(), random)?;
+        loop {
+            let reply = self.send(exchange.request()).await?;
+            if let Some(answer) = exchange.receive(&reply)? {
+                return caller::output(&call, &answer);
             }
-            let content = read_limited(incoming, MAX_ANSWER_BYTES).await.map_err(|why| {
-                communication(502, format!("the answer of {} broke off: {why}", place(&request.url)))
-            })?;
-            return answer(call, &request, status, &parts.headers, &content);
         }
-        Err(communication(508, format!("{} redirected more than {MAX_REDIRECTS} times", place(&request.url))))
-    }
-}
-
-/// A request on its way, perhaps through redirects.
-struct Outgoing {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    content: Bytes,
-}
-
-impl Outgoing {
-    fn of(call: &HttpCall) -> Result<Self, StepError> {
-        let method = Method::from_bytes(call.method.as_bytes())
-            .map_err(|_| configuration(format!("{:?} is not an HTTP method", call.method)))?;
-        let url = http_url(&call.uri)?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &call.headers {
-            let header = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
-            let (name, value) = header.ok_or_else(|| {
-                configuration(format!("the header {name:?} has a name or value that HTTP does not allow"))
-            })?;
-            headers.append(name, value);
-        }
-        if let Some(authentication) = &call.authentication {
-            headers.insert(AUTHORIZATION, credentials(authentication)?);
-        }
-        let content = match &call.body {
-            None => Bytes::new(),
-            Some(Value::String(text)) => Bytes::copy_from_slice(text.as_bytes()),
-            Some(value) => {
-                headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-                serde_json::to_vec(value).expect("a JSON value prints").into()
-            }
-        };
-        Ok(Outgoing { method, url, headers, content })
     }
 
-    fn to_http(&self) -> Result<Request<crate::http_client::Body>, StepError> {
-        let mut request = Request::new(body(self.content.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.url.as_str().parse().map_err(|error| {
-            configuration(format!("{} is not an address for HTTP: {error}", place(&self.url)))
+    async fn send(&self, request: &caller::Request) -> Result<Reply, StepError> {
+        let response =
+            self.client.request(to_http(request)).await.map_err(|error| unsent(&request.uri, &error))?;
+        let (parts, incoming) = response.into_parts();
+        let body = read_limited(incoming, MAX_ANSWER_BYTES).await.map_err(|why| match why {
+            Unread::TooLarge(_) => too_large(&place(&request.uri)),
+            why => communication(502, format!("the answer of {} broke off: {why}", place(&request.uri))),
         })?;
-        *request.headers_mut() = self.headers.clone();
-        Ok(request)
-    }
-
-    /// RFC 9110 §15.4: 303 becomes GET, and so do 301 and 302 after POST; credentials stay with their origin.
-    fn follow(
-        &mut self,
-        status: StatusCode,
-        answer: &HeaderMap,
-        origin: &url::Origin,
-    ) -> Result<(), StepError> {
-        let to = answer.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let next = self.url.join(to).map_err(|_| {
-            communication(502, format!("{} redirects to {to:?}, which is no address", place(&self.url)))
-        })?;
-        self.url = http_url(next.as_str())?;
-        let to_get = status == StatusCode::SEE_OTHER
-            || (self.method == Method::POST && matches!(status.as_u16(), 301 | 302));
-        if to_get {
-            self.method = Method::GET;
-            self.content = Bytes::new();
-            self.headers.remove(CONTENT_TYPE);
-        }
-        if self.url.origin() != *origin {
-            for name in ["authorization", "cookie", "proxy-authorization"] {
-                self.headers.remove(name);
-            }
-        }
-        Ok(())
+        Ok(Reply { status: parts.status, headers: parts.headers, body })
     }
 }
 
-fn http_url(text: &str) -> Result<Url, StepError> {
-    let url =
-        Url::parse(text).map_err(|error| configuration(format!("{text:?} is not an address: {error}")))?;
+/// The call with its URI as HTTP writes it: what documents may write otherwise, such as a space or a host in another
+/// script, is encoded.
+///
+/// # Errors
+/// It is no address for HTTP.
+pub(super) fn with_plain_uri(call: &HttpCall) -> Result<HttpCall, StepError> {
+    let url = Url::parse(&call.uri)
+        .map_err(|error| configuration(format!("{:?} is not an address: {error}", call.uri)))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(configuration(format!(
-            "{text:?} is not an address for HTTP: it starts with {:?}",
+            "{:?} is not an address for HTTP: it starts with {:?}",
+            call.uri,
             url.scheme()
         )));
     }
-    Ok(url)
+    Ok(HttpCall { uri: url.into(), ..call.clone() })
 }
 
-fn credentials(authentication: &HttpAuthentication) -> Result<HeaderValue, StepError> {
-    let text = match authentication {
-        HttpAuthentication::Basic { username, password } => {
-            format!("Basic {}", Base64::encode_string(format!("{username}:{password}").as_bytes()))
-        }
-        HttpAuthentication::Bearer { token } => format!("Bearer {token}"),
-    };
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| configuration("the credentials hold characters that HTTP does not allow"))?;
-    value.set_sensitive(true);
-    Ok(value)
+fn to_http(request: &caller::Request) -> Request<Body> {
+    let mut sent = Request::new(body(Bytes::clone(&request.body)));
+    *sent.method_mut() = request.method.clone();
+    *sent.uri_mut() = request.uri.clone();
+    *sent.headers_mut() = request.headers.clone();
+    sent
 }
 
-fn answer(
-    call: &HttpCall,
-    request: &Outgoing,
-    status: StatusCode,
-    headers: &HeaderMap,
-    content: &[u8],
-) -> Result<Value, StepError> {
-    let accepted = status.is_success() || (call.redirect && status.is_redirection());
-    if !accepted {
-        let quoted = String::from_utf8_lossy(&content[..content.len().min(QUOTED_BYTES)]).trim().to_owned();
-        let said = if quoted.is_empty() { String::new() } else { format!(": {quoted}") };
-        return Err(communication(
-            status.as_u16(),
-            format!("{} {} answered {status}{said}", request.method, place(&request.url)),
-        ));
-    }
-    Ok(match call.output {
-        HttpOutput::Content => parsed(headers, content),
-        HttpOutput::Raw => Value::String(Base64::encode_string(content)),
-        HttpOutput::Response => json!({
-            "request": {
-                "method": request.method.as_str(),
-                "uri": place(&request.url),
-                "headers": header_values(&request.headers),
-            },
-            "statusCode": status.as_u16(),
-            "headers": header_values(headers),
-            "content": parsed(headers, content),
-        }),
-    })
-}
-
-/// JSON where the answer says that it is, or where it parses as an object or array; else text.
-fn parsed(headers: &HeaderMap, content: &[u8]) -> Value {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let says_json = kind.split(';').next().is_some_and(|kind| kind.trim().ends_with("json"));
-    let structured =
-        content.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| matches!(b, b'{' | b'['));
-    if (says_json || structured)
-        && let Ok(value) = serde_json::from_slice(content)
-    {
-        return value;
-    }
-    Value::String(String::from_utf8_lossy(content).into_owned())
-}
-
-fn header_values(headers: &HeaderMap) -> Value {
-    let mut map = Map::new();
-    for (name, value) in headers {
-        if !value.is_sensitive() {
-            map.insert(
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned().into(),
-            );
-        }
-    }
-    Value::Object(map)
-}
-
-fn unsent(url: &Url, error: &hyper_util::client::legacy::Error) -> StepError {
+fn unsent(uri: &Uri, error: &hyper_util::client::legacy::Error) -> StepError {
     if let Some(Refused(denial)) = refusal(error) {
-        return match denial.reason {
-            DenialReason::PrivateAddress(..) => authorization(format!(
-                "{denial}; the operator can allow it with --allow-private {}:{}",
-                denial.host, denial.port
-            )),
-            _ => communication(502, format!("{} could not be asked: {denial}", place(url))),
-        };
+        return denied(denial, &place(uri));
     }
     // The innermost cause says it best.
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    communication(502, format!("{} could not be asked: {cause}", place(url)))
+    communication(502, format!("{} could not be asked: {cause}", place(uri)))
+}
+
+/// The error of a connection that was refused, in any mode.
+pub(super) fn denied(denial: &Denial, place: &str) -> StepError {
+    match denial.reason {
+        DenialReason::PrivateAddress(..) => authorization(format!(
+            "{denial}; the operator can allow it with --allow-private {}:{}",
+            denial.host, denial.port
+        )),
+        _ => communication(502, format!("{place} could not be asked: {denial}")),
+    }
 }
 
 /// The guard's refusal within an error, if that is what it is.
@@ -243,14 +110,4 @@ fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refus
         cause = error.source();
     }
     None
-}
-
-/// The address without user information and query: what may stand in an error.
-fn place(url: &Url) -> String {
-    let mut shown = url.clone();
-    shown.set_query(None);
-    shown.set_fragment(None);
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.to_string()
 }

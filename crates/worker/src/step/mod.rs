@@ -3,6 +3,7 @@
 mod bare;
 mod http;
 mod process;
+mod request;
 mod sandboxed;
 
 use std::collections::HashMap;

@@ -38,7 +38,8 @@ pub(crate) fn prepare(work: &Work, agents: &[AgentManifest]) -> Result<Process, 
             let manifest = find(agents, agent)?;
             Ok(cli_agent(manifest, prompt, files, arguments))
         }
-        Work::Noop { .. } | Work::Http(_) => Err(configuration(
+        Work::Http(call) => super::request::prepare(call),
+        Work::Noop { .. } => Err(configuration(
             "this kind of step runs in mode 0 only; remove `mode` from its `metadata.execution`",
         )),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::broker::SealedBinding;
-use protocol::frame::{Layer, LayerReport, StartStep, StepLimits};
+use protocol::frame::{Layer, LayerReport, StartStep, StepLimits, Stream};
 use protocol::step::{Artifact, Mode, NetworkRule, StepError, Work};
 use sandbox::egress::Egress;
 use sandbox::pool::Pool;
@@ -18,7 +18,7 @@ use sandbox::{CancellationToken, SandboxError, SandboxLimits, Session, Template,
 use tokio::sync::mpsc;
 
 use super::process::{self, Process, WORKSPACE};
-use super::{Attempted, Done, Undone};
+use super::{Attempted, Done, Undone, request};
 use crate::agent::AgentManifest;
 use crate::artifact::{ArtifactStore, Upload};
 use crate::error::{authentication, configuration, runtime, timeout};
@@ -128,12 +128,16 @@ async fn in_session(
         grace: GRACE,
         deadline: time_limit(attempted, manifest),
     };
-    let mut capture = Capture::new(process.returns);
+    let mut capture = match &attempted.spec.work {
+        Work::Http(_) => Capture::of_answer(),
+        _ => Capture::new(process.returns),
+    };
     let stdin = if process.stdin.is_empty() { Stdin::Empty } else { Stdin::Bytes(process.stdin) };
     let end = drive(attempted, session, start, stdin, control, &mut capture).await?;
-    let output = match manifest {
-        Some(manifest) => agent_output(manifest, end, capture)?,
-        None => capture.finish(end)?,
+    let output = match (manifest, &attempted.spec.work) {
+        (Some(manifest), _) => agent_output(manifest, end, capture)?,
+        (None, Work::Http(call)) => request::output(call, end, &capture)?,
+        (None, _) => capture.finish(end)?,
     };
     let artifacts = collect(attempted, session).await?;
     Ok(Done { output, artifacts })
@@ -219,10 +223,16 @@ fn take(attempted: &Attempted<'_>, event: StepEvent, capture: &mut Capture) -> R
     match event {
         StepEvent::Started => {}
         StepEvent::Output(stream, data) => {
-            attempted.log.output(stream, &data);
+            // An answer is data and no log, as in mode 0.
+            if stream == Stream::Stderr || !matches!(attempted.spec.work, Work::Http(_)) {
+                attempted.log.output(stream, &data);
+            }
             capture.add(stream, &data)?;
         }
-        StepEvent::Denied(denial) => attempted.log.note(&format!("refused: {denial}")),
+        StepEvent::Denied(denial) => {
+            attempted.log.note(&format!("refused: {denial}"));
+            capture.denied(denial);
+        }
     }
     Ok(())
 }
