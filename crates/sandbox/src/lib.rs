@@ -17,6 +17,10 @@ mod error;
 pub mod fake;
 mod guest;
 mod image;
+#[cfg(feature = "lambda")]
+pub mod lambda;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod layout;
 #[cfg(feature = "oci")]
 pub mod oci;
