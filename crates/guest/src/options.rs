@@ -13,7 +13,7 @@ pub(crate) const USAGE: &str = "usage: guest [--workspace DIR] [--knock] [--clos
 const MOST_ADDRESSES: usize = 32;
 
 /// What the program is there for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Serve one step.
     Serve(Options),
@@ -24,7 +24,7 @@ pub(crate) enum Job {
 }
 
 /// How to serve.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// The step's folder; another than /workspace for sandbox backends that cannot mount there.
     pub(crate) workspace: PathBuf,
@@ -56,8 +56,17 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Job> 
 }
 
 fn addresses(list: &str) -> Option<Vec<SocketAddr>> {
-    let parsed = list.split(',').filter(|word| !word.is_empty()).map(|word| word.parse().ok());
+    let parsed = list.split(',').filter(|word| !word.is_empty()).map(address);
     parsed.collect::<Option<Vec<_>>>().filter(|addresses| addresses.len() <= MOST_ADDRESSES)
+}
+
+/// An address with its port; one of IPv6 may lack its brackets, since a cluster's own variables have none.
+fn address(text: &str) -> Option<SocketAddr> {
+    let plain = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(plain)
 }
 
 #[cfg(test)]
@@ -77,8 +86,12 @@ mod tests {
             knock: true,
             closed: Some(vec!["10.0.0.1:443".parse().unwrap(), "[fd00::1]:53".parse().unwrap()]),
         };
-        let line = "--knock --workspace /tmp/w --closed 10.0.0.1:443,[fd00::1]:53";
-        assert_eq!(read(line), Some(Job::Serve(all)));
+        for line in [
+            "--knock --workspace /tmp/w --closed 10.0.0.1:443,[fd00::1]:53",
+            "--closed 10.0.0.1:443,fd00::1:53 --workspace /tmp/w --knock",
+        ] {
+            assert_eq!(read(line).as_ref(), Some(&Job::Serve(all.clone())));
+        }
         assert_eq!(read("--install /guest/guest"), Some(Job::Install("/guest/guest".into())));
         assert_eq!(read("--lambda"), Some(Job::Lambda));
     }
