@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use protocol::frame::LayerReport;
-use sandbox::{Backend, Capabilities, Channel, Sandbox, SandboxError, SandboxId, Session, Template};
+use sandbox::oci::{HeldLayer, Images};
+use sandbox::{Backend, Capabilities, Channel, Image, Sandbox, SandboxError, SandboxId, Session, Template};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
@@ -36,12 +37,20 @@ pub struct NamespaceBackend {
     layers: Vec<LayerReport>,
     cgroups: bool,
     path: String,
+    images: Option<Arc<Images>>,
     next: AtomicU64,
 }
 
 enum Order {
-    Create { id: u64, limits: Limits, made: oneshot::Sender<Result<Made, String>> },
-    Discard { id: u64, gone: Option<oneshot::Sender<()>> },
+    Create { id: u64, limits: Limits, layers: Vec<String>, made: oneshot::Sender<Result<Made, String>> },
+    Discard { id: u64, gone: Gone },
+}
+
+/// Who waits for the end of a sandbox, and what is held until then.
+#[derive(Default)]
+struct Gone {
+    tell: Option<oneshot::Sender<()>>,
+    _layers: Vec<Arc<HeldLayer>>,
 }
 
 /// Descriptors of a new sandbox. Dropped unseen, they end it: the guest's input ends.
@@ -52,8 +61,13 @@ struct Made {
 }
 
 impl NamespaceBackend {
-    /// Talks to `spawner` from a task of the current tokio runtime.
+    /// Talks to `spawner` from a task of the current tokio runtime. It has no images.
     pub fn new(spawner: Spawner) -> io::Result<Arc<Self>> {
+        Self::with_images(spawner, None)
+    }
+
+    /// The same with images, whose folder of layers the spawner was started with.
+    pub fn with_images(spawner: Spawner, images: Option<Arc<Images>>) -> io::Result<Arc<Self>> {
         rustix::io::ioctl_fionbio(&spawner.socket, true)?;
         let socket = sys::watch(spawner.socket)?;
         let (orders, queue) = mpsc::channel(MAX_WAITING);
@@ -73,8 +87,20 @@ impl NamespaceBackend {
             layers: spawner.layers,
             cgroups,
             path: spawner.path,
+            images,
             next: AtomicU64::new(1),
         }))
+    }
+}
+
+impl NamespaceBackend {
+    fn images(&self) -> Result<&Images, SandboxError> {
+        self.images.as_deref().ok_or_else(|| SandboxError::Unavailable {
+            backend: NAME,
+            reason: "this worker has no image cache".to_owned(),
+            remedy: "leave `image` out to use the worker's own toolchain, or use another sandbox backend"
+                .to_owned(),
+        })
     }
 }
 
@@ -86,7 +112,7 @@ impl Backend for NamespaceBackend {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            images: false,
+            images: self.images.is_some(),
             limits: self.cgroups,
             idle_bytes: IDLE_BYTES,
             create_ms: 2,
@@ -100,16 +126,20 @@ impl Backend for NamespaceBackend {
         self.create(&Template::default()).await?.discard().await
     }
 
+    async fn pull(
+        &self,
+        image: &str,
+        tell: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Option<Image>, SandboxError> {
+        self.images()?.pull(image, tell).await.map(Some).map_err(|error| error.of_backend(NAME))
+    }
+
     async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {
-        if template.image.is_some() {
-            return Err(SandboxError::Unavailable {
-                backend: NAME,
-                reason: "it has no images".to_owned(),
-                remedy:
-                    "leave `image` out to use the worker's own toolchain, or use the docker sandbox backend"
-                        .to_owned(),
-            });
-        }
+        let held = match &template.image {
+            Some(image) => self.images()?.layers(image).await.map_err(|error| error.of_backend(NAME))?,
+            None => Vec::new(),
+        };
+        let layers = held.iter().rev().map(|layer| layer.name().to_owned()).collect();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let limits = Limits {
             cpu_millis: template.limits.cpu_millis,
@@ -118,7 +148,10 @@ impl Backend for NamespaceBackend {
             processes: template.limits.processes,
         };
         let (tell, made) = oneshot::channel();
-        self.orders.send(Order::Create { id, limits, made: tell }).await.map_err(|_| spawner_gone())?;
+        self.orders
+            .send(Order::Create { id, limits, layers, made: tell })
+            .await
+            .map_err(|_| spawner_gone())?;
         let made = made.await.map_err(|_| spawner_gone())?.map_err(SandboxError::Create)?;
         let mut sandbox = NamespaceSandbox {
             id: SandboxId::new(format!("{NAME}-{id}")),
@@ -127,6 +160,7 @@ impl Backend for NamespaceBackend {
             layers: self.layers.clone(),
             channel: None,
             stderr: None,
+            held,
             discarded: false,
         };
         let failed = |error: io::Error| SandboxError::Create(error.to_string());
@@ -153,6 +187,8 @@ struct NamespaceSandbox {
     layers: Vec<LayerReport>,
     channel: Option<Channel>,
     stderr: Option<OwnedFd>,
+    /// Layers of its image, which stay on the disk as long as it is there.
+    held: Vec<Arc<HeldLayer>>,
     discarded: bool,
 }
 
@@ -180,7 +216,8 @@ impl Sandbox for NamespaceSandbox {
 
     async fn discard(mut self: Box<Self>) -> Result<(), SandboxError> {
         let (tell, gone) = oneshot::channel();
-        let order = Order::Discard { id: self.number, gone: Some(tell) };
+        let layers = std::mem::take(&mut self.held);
+        let order = Order::Discard { id: self.number, gone: Gone { tell: Some(tell), _layers: layers } };
         self.discarded = true;
         self.orders.send(order).await.map_err(|_| spawner_gone())?;
         gone.await.map_err(|_| spawner_gone())
@@ -191,7 +228,8 @@ impl Drop for NamespaceSandbox {
     fn drop(&mut self) {
         if !self.discarded {
             // If too many orders wait, the end of the guest's input, which is closed here too, ends it as well.
-            let _ = self.orders.try_send(Order::Discard { id: self.number, gone: None });
+            let gone = Gone { tell: None, _layers: std::mem::take(&mut self.held) };
+            let _ = self.orders.try_send(Order::Discard { id: self.number, gone });
         }
     }
 }
@@ -203,7 +241,7 @@ fn spawner_gone() -> SandboxError {
 /// Sends orders to the spawner and its answers to who waits for them; the only user of the socket.
 async fn talk(socket: AsyncFd<OwnedFd>, mut orders: mpsc::Receiver<Order>) {
     let mut creating: HashMap<u64, oneshot::Sender<Result<Made, String>>> = HashMap::new();
-    let mut discarding: HashMap<u64, oneshot::Sender<()>> = HashMap::new();
+    let mut discarding: HashMap<u64, Gone> = HashMap::new();
     // Each request has one answer.
     let mut unanswered = 0_usize;
     loop {
@@ -230,7 +268,7 @@ async fn talk(socket: AsyncFd<OwnedFd>, mut orders: mpsc::Receiver<Order>) {
                         }
                     }
                     Reply::Discarded { id } => {
-                        if let Some(waiting) = discarding.remove(&id) {
+                        if let Some(Gone { tell: Some(waiting), .. }) = discarding.remove(&id) {
                             let _ = waiting.send(());
                         }
                     }
@@ -240,12 +278,12 @@ async fn talk(socket: AsyncFd<OwnedFd>, mut orders: mpsc::Receiver<Order>) {
             order = orders.recv(), if unanswered < MAX_UNANSWERED => {
                 let request = match order {
                     None => return,
-                    Some(Order::Create { id, limits, made }) => {
+                    Some(Order::Create { id, limits, layers, made }) => {
                         creating.insert(id, made);
-                        Request::Create { id, limits }
+                        Request::Create { id, limits, layers }
                     }
                     Some(Order::Discard { id, gone }) => {
-                        discarding.extend(gone.map(|gone| (id, gone)));
+                        discarding.insert(id, gone);
                         Request::Discard { id }
                     }
                 };

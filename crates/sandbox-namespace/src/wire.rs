@@ -26,6 +26,8 @@ pub(crate) enum Request {
         id: u64,
         /// Its limits.
         limits: Limits,
+        /// Folders of an image's layers, the topmost first; none for the host's toolchain.
+        layers: Vec<String>,
     },
     /// Destroy a sandbox, dead or alive.
     Discard {

@@ -72,8 +72,10 @@ impl Press {
 
 impl Blank {
     /// Turns the blank into a sandbox.
-    pub(super) fn order(&self, limits: &Limits) -> io::Result<()> {
-        rustix::io::write(&self.orders, &Order { disk_bytes: limits.disk_bytes }.to_bytes())?;
+    pub(super) fn order(&self, limits: &Limits, layers: &[String]) -> io::Result<()> {
+        let order = Order { disk_bytes: limits.disk_bytes, layers: layers.join(":") };
+        // Fits into the pipe, so it is written at once.
+        rustix::io::write(&self.orders, &order.to_bytes()?)?;
         Ok(())
     }
 

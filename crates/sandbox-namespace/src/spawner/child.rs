@@ -1,5 +1,6 @@
 //! What the first process of a sandbox does before it becomes the guest. It runs as process 1 of its namespaces, alone.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use rustix::process::{Resource, Rlimit, Signal};
 
 use super::landlock;
 use super::maps::IdMap;
-use super::root::{HOME, SKELETON, STAGE, WRITABLE, attach, clone_tree, tmpfs};
+use super::root::{HOME, IMAGE, IMAGES, SKELETON, STAGE, TOP, WRITABLE, attach, clone_tree, tmpfs};
 use crate::sys::{self, MountAttributes};
 
 /// Files of /proc that tell of the host or act on it; each shows up empty.
@@ -71,6 +72,9 @@ const MIN_INODES: u64 = 4096;
 /// Smallest size of the writable places, bytes; to the kernel 0 would mean no limit.
 const MIN_DISK_BYTES: u64 = 64 << 10;
 
+/// Bytes of the names of an image's layers, at most: with the other options they fit into a page.
+const MAX_LAYERS_BYTES: u16 = 4000;
+
 /// What a sandbox is made with.
 pub(super) struct Blueprint<'a> {
     /// Carries one byte when the id maps are written, then the [`Order`]; ends early if the spawner is gone.
@@ -87,16 +91,28 @@ pub(super) struct Blueprint<'a> {
 }
 
 /// What a blank learns when it becomes a sandbox.
-#[derive(Clone, Copy)]
 pub(super) struct Order {
     pub(super) disk_bytes: u64,
+    /// Folders of an image's layers, the topmost first, as overlayfs wants them; empty for the host's toolchain.
+    pub(super) layers: String,
 }
 
 impl Order {
-    const BYTES: usize = size_of::<u64>();
+    /// Disk, length of the layers, the layers. What is no name of a layer gets no further than here.
+    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let is_plain = self.layers.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+        let bytes = u16::try_from(self.layers.len()).ok().filter(|bytes| *bytes <= MAX_LAYERS_BYTES);
+        let bytes =
+            bytes.filter(|_| is_plain).ok_or_else(|| io::Error::other("the image's layers are not names"))?;
+        Ok([&self.disk_bytes.to_le_bytes()[..], &bytes.to_le_bytes(), self.layers.as_bytes()].concat())
+    }
 
-    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
-        self.disk_bytes.to_le_bytes()
+    fn read(orders: &OwnedFd) -> io::Result<Self> {
+        let disk_bytes = u64::from_le_bytes(read_order(orders)?);
+        let mut layers = vec![0; usize::from(u16::from_le_bytes(read_order(orders)?))];
+        fill(orders, &mut layers)?;
+        let layers = String::from_utf8(layers).map_err(io::Error::other)?;
+        Ok(Self { disk_bytes, layers })
     }
 }
 
@@ -158,9 +174,11 @@ fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
     limit().doing("set limits")?;
     rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
 
-    let order = read_order(&blueprint.orders).doing("wait for a template")?;
-    let order = Order { disk_bytes: u64::from_le_bytes(order) };
-    mount_writable(order, blueprint.map)?;
+    let order = Order::read(&blueprint.orders).doing("wait for a template")?;
+    if !order.layers.is_empty() {
+        mount_image(&order.layers)?;
+    }
+    mount_writable(order.disk_bytes, blueprint.map)?;
     rustix::process::pivot_root(".", ".").doing("change the root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).doing("detach the old root")?;
     rustix::process::chdir("/").doing("enter the new root")?;
@@ -177,14 +195,37 @@ fn set_up(blueprint: Blueprint<'_>) -> Result<Never, Failure> {
 
 fn read_order<const N: usize>(orders: &OwnedFd) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
+    fill(orders, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn fill(orders: &OwnedFd, bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
-    while filled < N {
+    while filled < bytes.len() {
         match rustix::io::retry_on_intr(|| rustix::io::read(orders, &mut bytes[filled..]))? {
             0 => return Err(io::Error::other("the spawner is gone")),
             more => filled += more,
         }
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// An image in place of the host's toolchain: its layers with our own topmost, read-only, and in it the /proc and /dev that
+/// are ready. Nothing here resolves a path in which the image has a say: every place for a mount is a folder of our layer.
+fn mount_image(layers: &str) -> Result<(), Failure> {
+    // Relative names, so that many layers fit into the one page of options that mount takes.
+    rustix::process::chdir(IMAGES).doing("enter the folder of image layers")?;
+    let options = CString::new(format!("lowerdir={TOP}:{layers},userxattr")).map_err(io::Error::other);
+    let options = options.doing("name the image's layers")?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("overlay", IMAGE, "overlay", flags, Some(options.as_c_str()))
+        .doing("mount the image (overlayfs in a user namespace needs Linux 5.11)")?;
+    rustix::process::chdir(STAGE).doing("enter the skeleton")?;
+    let proc = clone_tree(Path::new("proc")).doing("copy /proc")?;
+    let dev = clone_tree(Path::new("dev")).doing("copy /dev")?;
+    rustix::process::chdir(IMAGE).doing("enter the image")?;
+    attach(&proc, Path::new("proc")).doing("mount /proc in the image")?;
+    attach(&dev, Path::new("dev")).doing("mount /dev in the image")
 }
 
 fn become_root_inside(map: IdMap) -> io::Result<()> {
@@ -233,8 +274,8 @@ fn set_quotas(folder: &Path) -> io::Result<()> {
 }
 
 /// One tmpfs for all places where the step may write, so that one limit holds for all of them together.
-fn mount_writable(order: Order, map: IdMap) -> Result<(), Failure> {
-    let size = order.disk_bytes.max(MIN_DISK_BYTES);
+fn mount_writable(disk_bytes: u64, map: IdMap) -> Result<(), Failure> {
+    let size = disk_bytes.max(MIN_DISK_BYTES);
     let inodes = (size >> 20).saturating_mul(INODES_PER_MIB).max(MIN_INODES);
     let options = [("size", size.to_string()), ("nr_inodes", inodes.to_string())];
     let options: Vec<(&str, &str)> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::frame::LayerReport;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -31,7 +31,7 @@ pub(super) struct Failed {
 }
 
 /// Leaves everything of the worker behind and builds what sandboxes share.
-pub(super) fn prepare(guest: &[u8], paths: &[PathBuf]) -> Result<Prepared, Failed> {
+pub(super) fn prepare(guest: &[u8], paths: &[PathBuf], images: Option<&Path>) -> Result<Prepared, Failed> {
     let failed = |doing| move |error| Failed { doing, error };
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(io::Error::from)
@@ -49,7 +49,7 @@ pub(super) fn prepare(guest: &[u8], paths: &[PathBuf]) -> Result<Prepared, Faile
         own_user_namespace().map_err(failed("make a user namespace"))?;
     }
     let mapping = Mapping::of_this_process(is_host_root);
-    root::build(paths).map_err(failed("build the root of sandboxes"))?;
+    root::build(paths, images).map_err(failed("build the root of sandboxes"))?;
     let landlock = landlock::is_available();
     let layers = layers::made(landlock, cgroup);
     Ok(Prepared { signals, press: Press { guest, landlock }, mapping, cgroups, layers })

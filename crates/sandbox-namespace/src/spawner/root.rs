@@ -25,6 +25,13 @@ pub(super) const SKELETON: &str = "/skeleton";
 pub(super) const STAGE: &str = "/stage";
 /// Where a sandbox's writable tmpfs is mounted while it is being made.
 pub(super) const WRITABLE: &str = "/writable";
+/// Unpacked layers of images, as the spawner sees them.
+pub(super) const IMAGES: &str = "/images";
+/// What lies over the layers of every image: our own files, and a folder for all that a sandbox mounts. Being ours and
+/// topmost, none of it can be a link of the image's.
+pub(super) const TOP: &str = "/top";
+/// Where an image is mounted while a sandbox is being made.
+pub(super) const IMAGE: &str = "/image";
 /// Home of the step.
 pub(super) const HOME: &str = "home/step";
 /// Address of the guest's DNS inside the sandbox.
@@ -79,18 +86,32 @@ struct Plan {
     files: Vec<(PathBuf, Vec<u8>)>,
 }
 
-/// Builds the tree and makes it the spawner's root. `extra` are folders that the operator adds, read-only.
-pub(super) fn build(extra: &[PathBuf]) -> io::Result<()> {
+/// Folders of the layer that lies over those of an image.
+const TOP_FOLDERS: [&str; 5] = ["proc", "dev", "tmp", "workspace", HOME];
+
+/// Builds the tree and makes it the spawner's root. `extra` are folders that the operator adds, read-only; `images` is the
+/// folder of layers.
+pub(super) fn build(extra: &[PathBuf], images: Option<&Path>) -> io::Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let plan = plan(extra)?;
     let proc = clone_tree(Path::new("/proc"))?;
+    let images = images.map(clone_tree).transpose()?;
     // Any folder will do: the new root is made the root at once.
     let place = ["/tmp", "/mnt", "/usr"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/proc");
     attach(&tmpfs(&[])?, Path::new(place))?;
     rustix::process::chdir(place)?;
-    for folder in ["proc", "skeleton", "stage", "writable"] {
+    for folder in ["proc", "skeleton", "stage", "writable", "images", "top", "image"] {
         fs::create_dir(folder)?;
     }
+    if let Some(images) = images {
+        sys::set_mount_attributes(
+            images.as_fd(),
+            MountAttributes::READ_ONLY.and(MountAttributes::NO_SUID),
+            true,
+        )?;
+        attach(&images, Path::new("images"))?;
+    }
+    build_top(Path::new("top"))?;
     attach(&proc, Path::new("proc"))?;
     attach(&tmpfs(&[])?, Path::new("skeleton"))?;
     plan.realise(Path::new("skeleton"))?;
@@ -202,15 +223,27 @@ impl Plan {
             make_folder(at.parent().unwrap_or(root))?;
             ignore_existing(symlink(to, at))?;
         }
-        for (path, content) in &self.files {
-            let path = root.join(path);
-            make_folder(path.parent().unwrap_or(root))?;
-            fs::write(&path, content)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
-        }
+        put_files(root, self.files.iter())?;
         make_folder(&root.join("var"))?;
         ignore_existing(symlink("/tmp", root.join("var/tmp")))
     }
+}
+
+fn build_top(top: &Path) -> io::Result<()> {
+    for folder in TOP_FOLDERS {
+        make_folder(&top.join(folder))?;
+    }
+    put_files(top, own_files().collect::<Vec<_>>().iter())
+}
+
+fn put_files<'a>(root: &Path, files: impl Iterator<Item = &'a (PathBuf, Vec<u8>)>) -> io::Result<()> {
+    for (path, content) in files {
+        let path = root.join(path);
+        make_folder(path.parent().unwrap_or(root))?;
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
 }
 
 /// Makes the skeleton read-only for good, for whoever copies it.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -57,10 +57,10 @@ struct Sandbox {
 }
 
 /// The whole life of the forked process.
-pub(super) fn run(socket: OwnedFd, guest: &[u8], paths: &[PathBuf]) -> ! {
+pub(super) fn run(socket: OwnedFd, guest: &[u8], paths: &[PathBuf], images: Option<&Path>) -> ! {
     // A panic must not unwind into the worker's code, of which this process is a copy.
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        if let Some(mut spawner) = Spawner::set_up(socket, guest, paths) {
+        if let Some(mut spawner) = Spawner::set_up(socket, guest, paths, images) {
             spawner.serve();
             spawner.end();
         }
@@ -69,10 +69,10 @@ pub(super) fn run(socket: OwnedFd, guest: &[u8], paths: &[PathBuf]) -> ! {
 }
 
 impl Spawner {
-    fn set_up(socket: OwnedFd, guest: &[u8], paths: &[PathBuf]) -> Option<Self> {
+    fn set_up(socket: OwnedFd, guest: &[u8], paths: &[PathBuf], images: Option<&Path>) -> Option<Self> {
         let worker = rustix::process::getppid();
         close_all_but(&socket).ok()?;
-        let Prepared { signals, press, mapping, cgroups, layers } = match prepare(guest, paths) {
+        let Prepared { signals, press, mapping, cgroups, layers } = match prepare(guest, paths, images) {
             Ok(prepared) => prepared,
             Err(failed) => {
                 let reason = format!("failed to {}: {}", failed.doing, failed.error);
@@ -111,7 +111,7 @@ impl Spawner {
             self.cgroups.limit(cgroup, &limits)?;
         }
         // If it is dead, its last words say why.
-        let _ = blank.order(&limits);
+        let _ = blank.order(&limits, &[]);
         let spoken = blank.first_words(REHEARSAL);
         blank.kill();
         let _ = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(blank.pid), WaitOptions::empty()));
@@ -156,7 +156,7 @@ impl Spawner {
     /// Answers one request; `false` where the worker is gone.
     fn answer(&mut self) -> bool {
         match wire::receive::<Request>(self.socket.as_fd()) {
-            Ok(Some((Request::Create { id, limits }, _))) => match self.create(id, limits) {
+            Ok(Some((Request::Create { id, limits, layers }, _))) => match self.create(id, limits, &layers) {
                 Ok(()) => true,
                 Err(error) => self.reply(&Reply::Failed { id, message: error.to_string() }),
             },
@@ -180,7 +180,7 @@ impl Spawner {
         wire::send(self.socket.as_fd(), reply, &[]).is_ok()
     }
 
-    fn create(&mut self, id: u64, limits: Limits) -> io::Result<()> {
+    fn create(&mut self, id: u64, limits: Limits, layers: &[String]) -> io::Result<()> {
         let blank = loop {
             let (blank, was_ready) = match self.blanks.pop_front() {
                 Some(blank) => (blank, true),
@@ -190,7 +190,7 @@ impl Spawner {
                 self.processes.get_mut(&blank.pid).expect("a blank's process is listed until it is reaped");
             let limited =
                 process.cgroup.as_ref().map_or(Ok(()), |cgroup| self.cgroups.limit(cgroup, &limits));
-            match limited.and_then(|()| blank.order(&limits)) {
+            match limited.and_then(|()| blank.order(&limits, layers)) {
                 Ok(()) => {
                     process.sandbox = Some(id);
                     self.blanks_fail = false;

@@ -16,6 +16,8 @@ use crate::wire::{self, Reply};
 pub struct SpawnerOptions {
     /// Folders of the host that sandboxes see, read-only, at the same place; absolute.
     pub paths: Vec<PathBuf>,
+    /// Folder of unpacked image layers, each a folder in it; absent means no images.
+    pub images: Option<PathBuf>,
     /// The guest's program; absent means the one that is built in.
     pub guest: Option<Vec<u8>>,
     /// Whether the process may have threads already. Only for test harnesses, whose `main` is not ours.
@@ -89,7 +91,7 @@ impl Spawner {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(std::io::Error::from)?;
         let pid = match sys::fork()? {
-            Side::Child => serve::run(its, guest, &options.paths),
+            Side::Child => serve::run(its, guest, &options.paths, options.images.as_deref()),
             Side::Parent(pid) => pid,
         };
         drop(its);

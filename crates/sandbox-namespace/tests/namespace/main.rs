@@ -3,6 +3,7 @@
 mod attacks;
 mod ends;
 mod harness;
+mod images;
 mod measure;
 mod real;
 mod root;

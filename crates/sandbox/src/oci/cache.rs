@@ -98,7 +98,10 @@ impl Record {
 #[derive(Debug)]
 pub(super) enum Unkept {
     /// All that could be removed was.
-    Full { used_bytes: u64, max_bytes: u64 },
+    Full {
+        used_bytes: u64,
+        max_bytes: u64,
+    },
     Io(io::Error),
 }
 
@@ -194,7 +197,12 @@ impl Cache {
         let name = name_of(digest);
         write_whole(&self.root, &self.size_path(&name), format!("{digest} {bytes}\n").as_bytes())?;
         match fs::rename(draft.path(), self.layer_path(&name)) {
-            Err(error) if !matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
                 return Err(error.into());
             }
             _ => drop(draft),
@@ -315,7 +323,8 @@ fn touch(path: &Path) {
         .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < USE_RESOLUTION));
     if !is_recent {
         // A wrong time only changes what is removed first.
-        let _ = fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+        let _ =
+            fs::File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
     }
 }
 
@@ -330,4 +339,102 @@ fn forget_oldest(folder: &Path) -> io::Result<()> {
         fs::remove_file(path)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(folder: &Path, max_bytes: u64) -> Cache {
+        Cache::open(folder, max_bytes).expect("a cache")
+    }
+
+    fn publish(cache: &Cache, content: &str, bytes: u64) -> Result<Arc<HeldLayer>, Unkept> {
+        let draft = cache.begin().expect("a draft");
+        fs::write(draft.path().join("content"), content).expect("written");
+        cache.publish(draft, Digest::of(content.as_bytes()), bytes)
+    }
+
+    fn holds(cache: &Cache, content: &str) -> bool {
+        cache.hold(Digest::of(content.as_bytes())).expect("readable").is_some()
+    }
+
+    /// As if the layer had been used so long ago.
+    fn age(cache: &Cache, content: &str, hours: u64) {
+        let path = cache.size_path(&name_of(Digest::of(content.as_bytes())));
+        let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+        fs::File::options().append(true).open(path).and_then(|file| file.set_modified(then)).expect("aged");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_looks_like_nothing_and_is_swept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        {
+            let cache = cache(folder.path(), 1000);
+            let draft = cache.begin().expect("a draft");
+            fs::write(draft.path().join("half"), "x").expect("written");
+            // A kill runs no destructors; the kernel frees the lock.
+            let path = draft.path().to_owned();
+            std::mem::forget(Draft {
+                path: path.clone(),
+                _lock: draft._lock.try_clone().expect("a descriptor"),
+            });
+            drop(draft);
+            fs::create_dir_all(&path).expect("left behind");
+            // Killed between the record and the name.
+            let name = name_of(Digest::of(b"named"));
+            fs::write(cache.size_path(&name), format!("{} 10\n", Digest::of(b"named"))).expect("written");
+            assert!(!holds(&cache, "named"));
+        }
+        fs::create_dir(folder.path().join("drafts/99999-0")).expect("left behind");
+        let cache = cache(folder.path(), 1000);
+        assert!(!folder.path().join("drafts/99999-0").exists());
+        publish(&cache, "named", 10).expect("published after all");
+    }
+
+    #[test]
+    fn a_draft_at_work_is_not_swept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = cache(folder.path(), 1000);
+        let draft = first.begin().expect("a draft");
+        let _second = cache(folder.path(), 1000);
+        assert!(draft.path().is_dir());
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_what_is_in_use_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = cache(folder.path(), 100);
+        let used = publish(&cache, "used", 40).expect("fits");
+        for (content, hours) in [("old", 5), ("new", 1)] {
+            drop(publish(&cache, content, 30).expect("fits"));
+            age(&cache, content, hours);
+        }
+        age(&cache, "used", 50);
+        drop(publish(&cache, "more", 30).expect("fits where the old one was"));
+        assert!(
+            holds(&cache, "used") && holds(&cache, "new") && holds(&cache, "more") && !holds(&cache, "old")
+        );
+        let full = publish(&cache, "large", 70);
+        assert!(matches!(full, Err(Unkept::Full { used_bytes: 40, max_bytes: 100 })), "{full:?}");
+        // Another process knows of it by the lock alone.
+        let other = self::cache(folder.path(), 100);
+        assert!(matches!(publish(&other, "large", 70), Err(Unkept::Full { .. })));
+        drop(used);
+        drop(publish(&cache, "large", 70).expect("nothing is in use"));
+        assert!(!holds(&cache, "used"));
+    }
+
+    #[test]
+    fn one_layer_from_two_at_once_is_one_layer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (first, second) = (cache(folder.path(), 100), cache(folder.path(), 100));
+        let one = publish(&first, "same", 60).expect("published");
+        let draft = second.begin().expect("a draft");
+        fs::write(draft.path().join("content"), "same").expect("written");
+        // The second knows nothing of the first; its layer takes no more room than there is.
+        let two = second.publish(draft, Digest::of(b"same"), 40).expect("the same one");
+        assert_eq!(one.name(), two.name());
+        assert_eq!(fs::read_dir(folder.path().join("drafts")).expect("readable").count(), 0);
+    }
 }

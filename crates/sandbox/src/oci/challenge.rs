@@ -5,7 +5,11 @@
 pub(super) enum Challenge {
     Basic,
     /// A token from `realm`.
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+    },
 }
 
 /// The first challenge of the header that is known here.
@@ -48,10 +52,19 @@ mod tests {
         };
         assert_eq!(parse("Basic realm=\"x\""), Some(Challenge::Basic));
         assert_eq!(
-            parse(r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push",error="x""#),
-            Some(bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:a/b:pull,push")))
+            parse(
+                r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push",error="x""#
+            ),
+            Some(bearer(
+                "https://auth.docker.io/token",
+                Some("registry.docker.io"),
+                Some("repository:a/b:pull,push")
+            ))
         );
-        assert_eq!(parse("bearer realm=https://a/t, service=s"), Some(bearer("https://a/t", Some("s"), None)));
+        assert_eq!(
+            parse("bearer realm=https://a/t, service=s"),
+            Some(bearer("https://a/t", Some("s"), None))
+        );
         for none in ["", "Negotiate", "Bearer", "Bearer service=\"s\"", "Bearer realm=\"open"] {
             assert_eq!(parse(none), None, "{none}");
         }

@@ -72,8 +72,10 @@ pub(super) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Denial
             return Some(denial);
         }
         // An error within an `io::Error` is not its source but its content.
-        if let Some(Refused(denial)) =
-            error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<Refused>())
+        if let Some(Refused(denial)) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<Refused>())
         {
             return Some(denial);
         }

@@ -42,7 +42,10 @@ impl Credentials {
     /// Reads the file; the error says what to change.
     pub(super) fn read(path: &Path) -> Result<Self, ImageError> {
         let wrong = |why: String| {
-            ImageError::Settings(format!("the image credentials in `{}` cannot be used: {why}", path.display()))
+            ImageError::Settings(format!(
+                "the image credentials in `{}` cannot be used: {why}",
+                path.display()
+            ))
         };
         if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES) {
             return Err(wrong("the file has more than 1 MiB".to_owned()));
@@ -52,7 +55,9 @@ impl Credentials {
         let file: File = serde_json::from_slice(&text).map_err(|error| {
             wrong(format!("it is no Docker config.json (line {}, column {})", error.line(), error.column()))
         })?;
-        if file.auths.values().all(|auth| auth.encoded().is_none()) && (file.store.is_some() || !file.helpers.is_empty()) {
+        if file.auths.values().all(|auth| auth.encoded().is_none())
+            && (file.store.is_some() || !file.helpers.is_empty())
+        {
             return Err(wrong(
                 "it names credential helpers (`credsStore`, `credHelpers`), which are not supported; write `auths` with \
                  `docker login` in a folder without them"

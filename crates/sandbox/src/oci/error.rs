@@ -15,10 +15,14 @@ pub enum ImageError {
     #[error("image `{0}` is not in its registry; check repository and tag, and that they were pushed")]
     NotFound(String),
     /// The registry wants other credentials, or any.
-    #[error("the registry refuses access to image `{0}`; put credentials for `{1}` into the file that the worker's operator names with --image-credentials (format of Docker's config.json), or make the image public")]
+    #[error(
+        "the registry refuses access to image `{0}`; if it exists, put credentials for `{1}` into the file that the setting `images.registries` of the worker names (in the form of Docker's config.json)"
+    )]
     Unauthorized(String, String),
     /// What came is not what was asked for.
-    #[error("{what} of image `{image}` does not have its digest: expected {expected}, got {found}; the registry or something before it is damaged, push the image anew")]
+    #[error(
+        "{what} of image `{image}` does not have its digest: expected {expected}, got {found}; the registry or something before it is damaged, push the image anew"
+    )]
     Digest {
         /// The image.
         image: String,
@@ -30,7 +34,9 @@ pub enum ImageError {
         found: String,
     },
     /// Built for other machines.
-    #[error("image `{image}` is not built for {wanted}; it is for {offered}: build it for {wanted} too, or send the step to another worker by `requires`")]
+    #[error(
+        "image `{image}` is not built for {wanted}; it is for {offered}: build it for {wanted} too, or send the step to another worker by `requires`"
+    )]
     Platform {
         /// The image.
         image: String,
@@ -48,7 +54,9 @@ pub enum ImageError {
         why: String,
     },
     /// A private address that the operator has not listed.
-    #[error("registry `{registry}` is not allowed: {why}; the worker's operator can list it with --image-insecure (plain HTTP) or --allow-private")]
+    #[error(
+        "registry `{registry}` is not allowed: {why}; the worker's operator can list it in the setting `images.insecure` (plain HTTP) or `images.allow-private`"
+    )]
     NotAllowed {
         /// As in the reference.
         registry: String,
@@ -64,10 +72,14 @@ pub enum ImageError {
         why: String,
     },
     /// It is not here and may not be pulled.
-    #[error("image `{0}` is not in the worker's cache, and its operator allows no pulls (--image-pull never); pull it there first, or allow pulls")]
+    #[error(
+        "image `{0}` is not in the worker's cache, and the setting `images.pull` is `never`; pull it there first, or allow pulls"
+    )]
     Absent(String),
     /// The cache or the disk is full.
-    #[error("there is no space for image `{image}`: {why}; free disk space or raise --image-cache-mib at the worker")]
+    #[error(
+        "there is no space for image `{image}`: {why}; free disk space, or raise the setting `images.max-mib` of the worker"
+    )]
     NoSpace {
         /// The image.
         image: String,

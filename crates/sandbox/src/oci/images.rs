@@ -14,9 +14,7 @@ use super::cache::{self, Cache, HeldLayer, Record, Unkept};
 use super::digest::Digest;
 use super::error::ImageError;
 use super::layer::{self, Expected, LayerError};
-use super::limits::{
-    LAYER_ATTEMPTS, LAYERS_AT_ONCE, LayerLimits, MAX_CONFIG_BYTES, PROGRESS,
-};
+use super::limits::{LAYER_ATTEMPTS, LAYERS_AT_ONCE, LayerLimits, MAX_CONFIG_BYTES, PROGRESS};
 use super::manifest::{self, Blob, Document, Manifest, Unfit};
 use super::reference::{Reference, Version};
 use super::registry::{Registry, mismatch};
@@ -122,13 +120,15 @@ impl Images {
         let Version::Digest(mut digest) = pinned.version else { return None };
         // The disk is not trusted more than the network: everything is checked by its digest again.
         for _ in 0..=MAX_INDEXES {
-            let bytes = self.cache.read(Record::Manifest, digest).filter(|bytes| Digest::of(bytes) == digest)?;
+            let bytes =
+                self.cache.read(Record::Manifest, digest).filter(|bytes| Digest::of(bytes) == digest)?;
             match manifest::read_document(&bytes).ok()? {
                 Document::Index(blob) => digest = blob.digest,
                 Document::Manifest(found) => {
                     let bytes = self.cache.read(Record::Config, found.config.digest)?;
                     let is_right = Digest::of(&bytes) == found.config.digest;
-                    let config = manifest::read_config(&bytes, found.layers.len()).ok().filter(|_| is_right)?;
+                    let config =
+                        manifest::read_config(&bytes, found.layers.len()).ok().filter(|_| is_right)?;
                     return Some(self.remember(&pinned, found, config));
                 }
             }
@@ -179,7 +179,8 @@ impl Images {
                     let bytes = self.registry.small_blob(reference, blob, MAX_CONFIG_BYTES).await?;
                     let config = manifest::read_config(&bytes, found.layers.len()).map_err(unfit)?;
                     self.record(Record::Config, blob, &bytes)?;
-                    if let (Version::Tag(_), Version::Digest(digest)) = (&reference.version, &pinned.version) {
+                    if let (Version::Tag(_), Version::Digest(digest)) = (&reference.version, &pinned.version)
+                    {
                         let key = Digest::of(reference.to_string().as_bytes());
                         self.record(Record::Tag, key, digest.to_string().as_bytes())?;
                     }
@@ -219,11 +220,15 @@ impl Images {
     ) -> Result<Vec<Arc<HeldLayer>>, ImageError> {
         let total: u64 = known.layers.iter().map(|(blob, _)| blob.bytes).fold(0, u64::saturating_add);
         let count = known.layers.len();
-        tell(format!("pulling {reference} ({count} {}, {})", if count == 1 { "layer" } else { "layers" }, size(total)));
+        tell(format!(
+            "pulling {reference} ({count} {}, {})",
+            if count == 1 { "layer" } else { "layers" },
+            size(total)
+        ));
         let started = Instant::now();
         let received = AtomicU64::new(0);
-        let pull = stream::iter(&known.layers)
-            .map(|(blob, diff_id)| self.layer(&known.pinned, *blob, *diff_id, &received))
+        let pull = stream::iter(known.layers.clone())
+            .map(|(blob, diff_id)| self.layer(&known.pinned, blob, diff_id, &received))
             .buffer_unordered(LAYERS_AT_ONCE)
             .try_collect::<Vec<_>>();
         tokio::pin!(pull);
@@ -253,7 +258,9 @@ impl Images {
     ) -> Result<Arc<HeldLayer>, ImageError> {
         let flight = self.flight(&diff_id.to_string());
         let _alone = flight.lock().await;
-        if let Some(layer) = self.cache.hold(diff_id).map_err(|error| cache_error(&self.settings.cache, error))? {
+        if let Some(layer) =
+            self.cache.hold(diff_id).map_err(|error| cache_error(&self.settings.cache, error))?
+        {
             return Ok(layer);
         }
         let mut attempt = 1;

@@ -102,10 +102,12 @@ pub(super) fn architecture() -> &'static str {
 
 /// Reads a manifest or an index.
 pub(super) fn read_document(bytes: &[u8]) -> Result<Document, Unfit> {
-    let raw: RawDocument =
-        serde_json::from_slice(bytes).map_err(|error| other(format!("its manifest is no JSON of a manifest ({error})")))?;
+    let raw: RawDocument = serde_json::from_slice(bytes)
+        .map_err(|error| other(format!("its manifest is no JSON of a manifest ({error})")))?;
     if raw.schema_version != 2 {
-        return Err(other("its manifest is of Docker's first schema, which is no longer read: push it anew with a newer tool"));
+        return Err(other(
+            "its manifest is of Docker's first schema, which is no longer read: push it anew with a newer tool",
+        ));
     }
     // A document that is both could be taken for one by a check and for the other here (CVE-2021-41190).
     match (raw.manifests, raw.layers, raw.config) {
@@ -123,12 +125,18 @@ fn read_manifest(config: &RawDescriptor, layers: &[RawDescriptor]) -> Result<Man
         return Err(other("it has no layers"));
     }
     if layers.len() > MAX_LAYERS {
-        return Err(other(format!("it has more than {MAX_LAYERS} layers; join some of them when it is built")));
+        return Err(other(format!(
+            "it has more than {MAX_LAYERS} layers; join some of them when it is built"
+        )));
     }
     for layer in layers {
-        let known = layer.media_type.contains("image.layer.v1.tar") || layer.media_type.contains("image.rootfs.diff.tar");
+        let known = layer.media_type.contains("image.layer.v1.tar")
+            || layer.media_type.contains("image.rootfs.diff.tar");
         if !known || layer.media_type.contains("encrypted") || layer.media_type.contains("foreign") {
-            return Err(other(format!("it has a layer of type {:?}, which is not a tar archive from the registry", layer.media_type)));
+            return Err(other(format!(
+                "it has a layer of type {:?}, which is not a tar archive from the registry",
+                layer.media_type
+            )));
         }
         if layer.size > MAX_COMPRESSED_BYTES {
             return Err(other("it has a layer of more than 8 GiB"));
@@ -165,8 +173,12 @@ fn choose(manifests: &[RawDescriptor]) -> Result<Blob, Unfit> {
 }
 
 fn blob(raw: &RawDescriptor) -> Result<Blob, Unfit> {
-    let digest = Digest::parse(&raw.digest)
-        .ok_or_else(|| other(format!("it names a part by {:?}, which is no sha256 digest", raw.digest.chars().take(80).collect::<String>())))?;
+    let digest = Digest::parse(&raw.digest).ok_or_else(|| {
+        other(format!(
+            "it names a part by {:?}, which is no sha256 digest",
+            raw.digest.chars().take(80).collect::<String>()
+        ))
+    })?;
     Ok(Blob { digest, bytes: raw.size })
 }
 
@@ -209,7 +221,8 @@ pub(super) fn read_config(bytes: &[u8], layers: usize) -> Result<Config, Unfit> 
         return Err(Unfit::Platform(format!("{}/{}", raw.os, raw.architecture)));
     }
     let diff_ids: Option<Vec<Digest>> = raw.rootfs.diff_ids.iter().map(|text| Digest::parse(text)).collect();
-    let diff_ids = diff_ids.ok_or_else(|| other("its configuration names a layer by something else than a sha256 digest"))?;
+    let diff_ids = diff_ids
+        .ok_or_else(|| other("its configuration names a layer by something else than a sha256 digest"))?;
     if diff_ids.len() != layers {
         return Err(other("its configuration and its manifest differ in the number of layers"));
     }

@@ -13,6 +13,8 @@ mod error;
 mod images;
 mod layer;
 mod limits;
+#[cfg(feature = "suites")]
+pub mod made;
 mod manifest;
 mod reference;
 mod registry;

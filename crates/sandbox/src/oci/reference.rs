@@ -36,7 +36,9 @@ pub enum Version {
 
 /// Why text is no reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no image reference: {why}; write it as `ghcr.io/acme/tool:1.2` or `ghcr.io/acme/tool@sha256:…`")]
+#[error(
+    "`{text}` is no image reference: {why}; write it as `ghcr.io/acme/tool:1.2` or `ghcr.io/acme/tool@sha256:…`"
+)]
 pub struct ReferenceError {
     text: String,
     why: &'static str,
@@ -54,9 +56,10 @@ impl Reference {
             return Err("it has 1 to 512 bytes");
         }
         let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                (name, Some(Digest::parse(digest).ok_or("its digest is not `sha256:` and 64 lower-case digits")?))
-            }
+            Some((name, digest)) => (
+                name,
+                Some(Digest::parse(digest).ok_or("its digest is not `sha256:` and 64 lower-case digits")?),
+            ),
             None => (text, None),
         };
         let (registry, path) = match name.split_once('/') {
@@ -136,7 +139,9 @@ fn is_path_part(part: &str) -> bool {
     !part.is_empty()
         && part.bytes().next().is_some_and(plain)
         && part.bytes().last().is_some_and(plain)
-        && separators.into_iter().all(|text| matches!(text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-'))
+        && separators
+            .into_iter()
+            .all(|text| matches!(text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-'))
 }
 
 #[cfg(test)]
@@ -165,9 +170,36 @@ mod tests {
     #[test]
     fn what_could_be_something_else_is_refused() {
         for text in [
-            "", "Busybox", "a//b", "/a", "a/", "a:", "a:b:c/d", "a b", "a\n", "a?x=1", "a#b", "../a", "a/../b", "a/./b",
-            "http://x.io/a", "x.io:0/a", "x.io:99999/a", "x.io:/a", "user@x.io/a", "u:p@x.io/a", "a@sha256:00", "a@sha512:00", "1.2.3/a",
-            "0x7f.1/a", "a:.x", "a/b_-c", "[::1/a", "a%2fb", "ä", "x.io/ä",
+            "",
+            "Busybox",
+            "a//b",
+            "/a",
+            "a/",
+            "a:",
+            "a:b:c/d",
+            "a b",
+            "a\n",
+            "a?x=1",
+            "a#b",
+            "../a",
+            "a/../b",
+            "a/./b",
+            "http://x.io/a",
+            "x.io:0/a",
+            "x.io:99999/a",
+            "x.io:/a",
+            "user@x.io/a",
+            "u:p@x.io/a",
+            "a@sha256:00",
+            "a@sha512:00",
+            "1.2.3/a",
+            "0x7f.1/a",
+            "a:.x",
+            "a/b_-c",
+            "[::1/a",
+            "a%2fb",
+            "ä",
+            "x.io/ä",
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
         }

@@ -21,9 +21,9 @@ use super::credentials::Credentials;
 use super::digest::Digest;
 use super::error::ImageError;
 use super::limits::{ANSWER_LIMIT, MAX_MANIFEST_BYTES, MAX_REDIRECTS};
+use super::manifest;
 use super::reference::{Reference, Version};
 use super::settings::ImageSettings;
-use super::manifest;
 use crate::egress::{DenialReason, Dialer, Host, OperatorPolicy};
 
 /// Tokens that are remembered; then all are forgotten.
@@ -33,7 +33,8 @@ const AGENT: &str = concat!("sagewai/", env!("CARGO_PKG_VERSION"));
 
 /// Talks to registries.
 pub(super) struct Registry {
-    client: HttpClient,
+    /// Or why there is none: not every worker pulls.
+    client: Result<HttpClient, String>,
     insecure: Vec<String>,
     credentials: Credentials,
     /// Values of `Authorization`, by registry and repository.
@@ -47,11 +48,13 @@ impl Registry {
             if has_port { registry.clone() } else { format!("{registry}:80") }
         };
         let listed = settings.allow_private.iter().cloned().chain(settings.insecure.iter().map(with_port));
-        let policy = OperatorPolicy::parse(listed).map_err(|error| ImageError::Settings(error.to_string()))?;
+        let policy =
+            OperatorPolicy::parse(listed).map_err(|error| ImageError::Settings(error.to_string()))?;
         let client = connect::client(Dialer::new(policy)).map_err(|error| {
-            ImageError::Settings(format!("there are no root certificates to check registries by: {error}; install ca-certificates"))
-        })?;
-        let credentials = settings.credentials.as_deref().map_or_else(|| Ok(Credentials::default()), Credentials::read)?;
+            format!("there are no root certificates to check registries by: {error}; install ca-certificates")
+        });
+        let credentials =
+            settings.credentials.as_deref().map_or_else(|| Ok(Credentials::default()), Credentials::read)?;
         Ok(Self { client, insecure: settings.insecure.clone(), credentials, tokens: Mutex::default() })
     }
 
@@ -65,7 +68,9 @@ impl Registry {
         let bytes = self.whole(reference, response.into_body(), MAX_MANIFEST_BYTES).await?;
         let found = Digest::of(&bytes);
         match reference.version {
-            Version::Digest(expected) if expected != found => Err(mismatch(reference, "the manifest", expected, found)),
+            Version::Digest(expected) if expected != found => {
+                Err(mismatch(reference, "the manifest", expected, found))
+            }
             _ => Ok((bytes, found)),
         }
     }
@@ -110,13 +115,20 @@ impl Registry {
         }
     }
 
-    async fn whole(&self, reference: &Reference, mut body: Incoming, most: usize) -> Result<Bytes, ImageError> {
+    async fn whole(
+        &self,
+        reference: &Reference,
+        mut body: Incoming,
+        most: usize,
+    ) -> Result<Bytes, ImageError> {
         let mut bytes = Vec::new();
         while let Some(more) = self.next(reference, &mut body).await? {
             if bytes.len() + more.len() > most {
                 return Err(ImageError::Unusable {
                     image: reference.to_string(),
-                    why: format!("its registry answers with more than {most} bytes where a small document belongs"),
+                    why: format!(
+                        "its registry answers with more than {most} bytes where a small document belongs"
+                    ),
                 });
             }
             bytes.extend_from_slice(&more);
@@ -161,7 +173,9 @@ impl Registry {
             StatusCode::OK => Ok(response),
             StatusCode::NOT_FOUND => Err(ImageError::NotFound(reference.to_string())),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorized(reference)),
-            StatusCode::TOO_MANY_REQUESTS => Err(unreachable(reference, "it limits how often it may be asked (429)")),
+            StatusCode::TOO_MANY_REQUESTS => {
+                Err(unreachable(reference, "it limits how often it may be asked (429)"))
+            }
             status => Err(unreachable(reference, format!("it answered with status {}", status.as_u16()))),
         }
     }
@@ -210,7 +224,8 @@ impl Registry {
         }
         let request =
             request.body(Full::default()).map_err(|error| unreachable(reference, error.to_string()))?;
-        match timeout(ANSWER_LIMIT, self.client.request(request)).await {
+        let client = self.client.as_ref().map_err(|why| ImageError::Settings(why.clone()))?;
+        match timeout(ANSWER_LIMIT, client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(match connect::refusal(&error) {
                 Some(denial) if matches!(denial.reason, DenialReason::PrivateAddress(..)) => {
@@ -229,25 +244,31 @@ impl Registry {
         reference: &Reference,
         refusal: &Response<Incoming>,
     ) -> Result<HeaderValue, ImageError> {
-        let basic = self.credentials.of(&reference.registry).and_then(|encoded| secret_header("Basic", encoded));
+        let basic =
+            self.credentials.of(&reference.registry).and_then(|encoded| secret_header("Basic", encoded));
         let challenges = refusal.headers().get_all(WWW_AUTHENTICATE);
         let challenge = challenges.iter().filter_map(|value| challenge::parse(value.to_str().ok()?)).next();
         match challenge {
             Some(Challenge::Bearer { realm, service, scope }) => {
                 let mut url = Url::parse(&realm)
                     .map_err(|_| unreachable(reference, "it names a token server that is no URL"))?;
-                let is_allowed = url.scheme() == "https" || (url.scheme() == "http" && self.is_plain(&reference.registry));
+                let is_allowed =
+                    url.scheme() == "https" || (url.scheme() == "http" && self.is_plain(&reference.registry));
                 if !is_allowed {
                     return Err(unreachable(reference, "its token server is not on HTTPS"));
                 }
                 let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository));
-                url.query_pairs_mut().extend_pairs(service.map(|service| ("service", service))).append_pair("scope", &scope);
+                url.query_pairs_mut()
+                    .extend_pairs(service.map(|service| ("service", service)))
+                    .append_pair("scope", &scope);
                 let response = self.follow(reference, url, None, basic).await?;
                 let response = self.judge(reference, response).map_err(|error| match error {
                     ImageError::NotFound(_) => unauthorized(reference),
                     error => error,
                 })?;
-                let answer = Zeroizing::new(self.whole(reference, response.into_body(), MAX_MANIFEST_BYTES).await?.to_vec());
+                let answer = Zeroizing::new(
+                    self.whole(reference, response.into_body(), MAX_MANIFEST_BYTES).await?.to_vec(),
+                );
                 let answer: TokenAnswer = serde_json::from_slice(&answer)
                     .map_err(|_| unreachable(reference, "its token server answers with no token"))?;
                 let token = answer.token.or(answer.access_token);
@@ -303,7 +324,12 @@ fn unauthorized(reference: &Reference) -> ImageError {
     ImageError::Unauthorized(reference.to_string(), reference.registry.clone())
 }
 
-pub(super) fn mismatch(reference: &Reference, what: &'static str, expected: Digest, found: Digest) -> ImageError {
+pub(super) fn mismatch(
+    reference: &Reference,
+    what: &'static str,
+    expected: Digest,
+    found: Digest,
+) -> ImageError {
     ImageError::Digest {
         image: reference.to_string(),
         what,

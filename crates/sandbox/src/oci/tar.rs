@@ -118,12 +118,7 @@ impl<R: Read> Tar<R> {
         Err(TarError::Damaged("too many extensions in front of an entry"))
     }
 
-    fn entry(
-        &mut self,
-        kind: Kind,
-        header: &[u8; BLOCK],
-        extension: Extension,
-    ) -> Result<Entry, TarError> {
+    fn entry(&mut self, kind: Kind, header: &[u8; BLOCK], extension: Extension) -> Result<Entry, TarError> {
         let path = extension.path.unwrap_or_else(|| {
             let name = until_zero(&header[..100]);
             let prefix = until_zero(&header[345..500]);
@@ -258,7 +253,8 @@ fn number(field: &[u8]) -> Result<u64, TarError> {
     const DAMAGED: TarError = TarError::Damaged("a header's number is malformed");
     if field.first().is_some_and(|first| first & 0x80 != 0) {
         let (high, low) = field.split_at(field.len().saturating_sub(8));
-        let fits = high.iter().enumerate().all(|(place, byte)| if place == 0 { *byte == 0x80 } else { *byte == 0 });
+        let fits =
+            high.iter().enumerate().all(|(place, byte)| if place == 0 { *byte == 0x80 } else { *byte == 0 });
         let low: [u8; 8] = low.try_into().map_err(|_| DAMAGED)?;
         // A number of eight bytes has the mark in the number itself.
         let mask = if high.is_empty() { u64::MAX >> 1 } else { u64::MAX };
@@ -266,7 +262,10 @@ fn number(field: &[u8]) -> Result<u64, TarError> {
     }
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
     text.iter().try_fold(0_u64, |number, digit| match digit {
-        b'0'..=b'7' => number.checked_mul(8).and_then(|number| number.checked_add(u64::from(digit - b'0'))).ok_or(DAMAGED),
+        b'0'..=b'7' => number
+            .checked_mul(8)
+            .and_then(|number| number.checked_add(u64::from(digit - b'0')))
+            .ok_or(DAMAGED),
         _ => Err(DAMAGED),
     })
 }

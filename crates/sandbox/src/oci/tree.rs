@@ -52,7 +52,7 @@ impl Tree {
             _ => {}
         }
         let folder = match self.enter(path) {
-            Err(Errno::NOENT) => self.make_folders(path)?,
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make_folders(path)?,
             entered => entered?,
         };
         self.last = Some((path.to_owned(), folder.try_clone()?));
@@ -73,6 +73,11 @@ impl Tree {
             let Component::Normal(name) = part else { return Err(Errno::INVAL.into()) };
             match rustix::fs::mkdirat(&folder, name, OPEN) {
                 Ok(()) => self.made += 1,
+                Err(Errno::EXIST) if found(&folder, name)? == Found::Whiteout => {
+                    rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
+                    rustix::fs::mkdirat(&folder, name, OPEN)?;
+                    set_opaque(&child_folder(&folder, name)?)?;
+                }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
