@@ -54,6 +54,8 @@ pub(crate) struct Guest {
     patterns: Rc<Patterns>,
     step: Option<Step>,
     network: Network,
+    /// Whether loopback is all there is of a network, so that it is the sandbox's own.
+    isolated: bool,
     /// What must not be reachable; `None` where the sandbox's maker does not ask.
     closed: Option<Vec<std::net::SocketAddr>>,
     /// What the step is held to in a Lambda function.
@@ -90,6 +92,7 @@ impl Guest {
             patterns: Rc::new(Patterns::new(&[])),
             step: None,
             network: Network::closed(),
+            isolated: false,
             closed: options.closed.clone(),
             terms: None,
         })
@@ -131,6 +134,12 @@ impl Guest {
     }
 
     fn greet(&mut self) -> Result<(), Trouble> {
+        self.isolated = layers::is_network_isolated();
+        if self.isolated && self.terms.is_none() {
+            // Now rather than with the step: the kernel changes interfaces one at a time for the whole machine, so this
+            // waits while others' networks come and go.
+            network::prepare_loopback();
+        }
         let key = GuestKey::generate()
             .map_err(|error| Failure::new(FailureKind::Isolation, format!("no key can be made: {error}")))?;
         self.channel.send(&FromGuest::Hello {
@@ -145,7 +154,7 @@ impl Guest {
     /// What there is beyond loopback. An open network is refused where it must be closed.
     fn reach(&self) -> Result<Reach, Failure> {
         match &self.closed {
-            _ if layers::is_network_isolated() => Ok(Reach::NoInterface),
+            _ if self.isolated => Ok(Reach::NoInterface),
             None if self.restrictions.offline => Ok(Reach::NoSockets),
             None => Ok(Reach::Untried),
             Some(addresses) => network::reach::require_closed(addresses),
@@ -176,7 +185,11 @@ impl Guest {
             Source::StepOutput(place) => {
                 self.step.iter_mut().for_each(|step| step.read_output(place, channel))
             }
-            Source::Resolver | Source::Listener(_) | Source::Tunnel(_) => {
+            Source::Resolver
+            | Source::ResolverByTcp
+            | Source::Asking(_)
+            | Source::Listener(_)
+            | Source::Tunnel(_) => {
                 self.network.on_ready(source, flags, channel);
             }
         }
@@ -269,7 +282,7 @@ impl Guest {
         self.patterns = Rc::new(Patterns::new(&secrets));
         self.workspace.hand_over()?;
         if self.terms.is_none() {
-            self.network = Network::open(&start.network, &self.patterns, layers::is_network_isolated())?;
+            self.network = Network::open(&start.network, &self.patterns, self.isolated)?;
         }
         let step = Step::start(start, payload.as_ref(), &self.patterns, &self.restrictions)?;
         harden::restrict_after_start();

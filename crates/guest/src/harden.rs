@@ -74,6 +74,8 @@ pub(crate) fn restrict(undumpable: bool) -> Restrictions {
         // Orphans of the step come to the guest, so that it can end them.
         _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
+    // Here rather than in the step's process: the guest has time while it waits for a step.
+    sys::reset_signals();
     _ = sys::limit(sys::Resource::Descriptors, OWN_DESCRIPTORS);
     _ = rustix::thread::set_no_new_privs(true);
     empty_bounding_set();

@@ -21,6 +21,10 @@ pub(crate) enum Source {
     StepOutput(usize),
     /// A question for the resolver.
     Resolver,
+    /// A connection for the resolver.
+    ResolverByTcp,
+    /// A question over such a connection, by its number.
+    Asking(u32),
     /// A connection for a listener, by place.
     Listener(usize),
     /// A tunnel's connection, by number.

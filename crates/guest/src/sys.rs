@@ -154,16 +154,23 @@ pub(crate) fn orders_end(info: &[u8]) -> bool {
     })
 }
 
-/// Unblocks all signals and gives each its default action, as a new program expects.
+/// Gives each signal its default action, whatever the guest was started with. The guest itself goes on ignoring SIGPIPE,
+/// as programs of Rust do, until [`unblock_signals`].
 pub(crate) fn reset_signals() {
-    // SAFETY: the set is initialised by sigemptyset; SIG_DFL is a valid action for every signal that takes one.
+    for number in (1..=64).filter(|number| *number != libc::SIGPIPE) {
+        // SAFETY: SIG_DFL is a valid action for every signal that takes one; for others the call fails.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
+/// Unblocks all signals and gives SIGPIPE its default action too, as a new program expects.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the set is initialised by sigemptyset; SIG_DFL is a valid action.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
-        for number in 1..=64 {
-            libc::signal(number, libc::SIG_DFL);
-        }
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The network of the step: a resolver for listed names and a listener for each of their ports, on loopback addresses.
 //! What connects there is carried through the channel by the worker. There is no other way out.
 
+mod asking;
 mod dns;
 mod names;
 pub(crate) mod reach;
@@ -20,6 +21,7 @@ use crate::failure::Failure;
 use crate::interests::{Interests, Source};
 use crate::redact::{Patterns, Redactor};
 use crate::sys;
+use asking::{Asking, Heard};
 use dns::{Answer, Asked};
 use names::{Lookup, Names, Place};
 pub(crate) use reach::Reach;
@@ -36,19 +38,29 @@ const MOST_LISTENERS: usize = 512;
 const MOST_DENIED: usize = 64;
 /// Longest host that is reported.
 const MOST_SHOWN_BYTES: usize = 100;
+/// Connections to the resolver at once; beyond them the oldest is closed.
+const MOST_ASKING: usize = 16;
 /// Longest question that is read.
 const MOST_PACKET_BYTES: usize = 1500;
 
 /// The sandbox's way out, such as it is.
 pub(crate) struct Network {
     names: Names,
-    resolver: Option<UdpSocket>,
+    resolver: Option<Resolver>,
+    asking: BTreeMap<u32, Asking>,
+    last_asking: u32,
     listeners: Vec<Listener>,
     tunnels: BTreeMap<u32, Tunnel>,
     last_tunnel: u32,
     denied: BTreeSet<String>,
     patterns: Rc<Patterns>,
     buffer: Vec<u8>,
+}
+
+/// The resolver's sockets.
+struct Resolver {
+    udp: UdpSocket,
+    tcp: TcpListener,
 }
 
 struct Listener {
@@ -62,6 +74,8 @@ impl Network {
         Network {
             names: Names::new(&[]),
             resolver: None,
+            asking: BTreeMap::new(),
+            last_asking: 0,
             listeners: Vec::new(),
             tunnels: BTreeMap::new(),
             last_tunnel: 0,
@@ -71,16 +85,13 @@ impl Network {
         }
     }
 
-    /// Opens the resolver and the listeners that `rules` ask for. With `isolated`, loopback is the sandbox's own, so it
-    /// may be brought up and given addresses.
+    /// Opens the resolver and the listeners that `rules` ask for. With `isolated`, loopback is the sandbox's own and has
+    /// been prepared, so it may be given addresses.
     pub(crate) fn open(
         rules: &[NetworkRule],
         patterns: &Rc<Patterns>,
         isolated: bool,
     ) -> Result<Self, Failure> {
-        if isolated {
-            prepare_loopback();
-        }
         let mut network = Network {
             names: Names::new(rules),
             resolver: resolver(rules, isolated)?,
@@ -110,7 +121,13 @@ impl Network {
 
     pub(crate) fn interests<'a>(&'a self, channel: &Channel, interests: &mut Interests<'a>) {
         if channel.has_room() {
-            self.resolver.iter().for_each(|resolver| interests.read(Source::Resolver, resolver));
+            for resolver in &self.resolver {
+                interests.read(Source::Resolver, &resolver.udp);
+                interests.read(Source::ResolverByTcp, &resolver.tcp);
+            }
+            for (number, asking) in &self.asking {
+                interests.read(Source::Asking(*number), &asking.connection);
+            }
             for (place, listener) in self.listeners.iter().enumerate() {
                 interests.read(Source::Listener(place), &listener.socket);
             }
@@ -121,6 +138,8 @@ impl Network {
     pub(crate) fn on_ready(&mut self, source: Source, flags: PollFlags, channel: &mut Channel) {
         match source {
             Source::Resolver => self.answer(channel),
+            Source::ResolverByTcp => self.accept_asking(),
+            Source::Asking(number) => self.answer_by_tcp(number, channel),
             Source::Listener(place) => self.accept(place, channel),
             Source::Tunnel(id) => {
                 let Some(tunnel) = self.tunnels.get_mut(&id) else { return };
@@ -134,17 +153,48 @@ impl Network {
 
     fn answer(&mut self, channel: &mut Channel) {
         let mut packet = [0; MOST_PACKET_BYTES];
-        let Some(received) = self.resolver.as_ref().and_then(|resolver| resolver.recv_from(&mut packet).ok())
-        else {
-            return;
-        };
-        let (bytes, asker) = received;
-        let Some(query) = dns::read(&packet[..bytes]) else { return };
-        let answer = query.asked.as_ref().map_or(Answer::Malformed, |asked| self.look_up(asked, channel));
-        if let Some(resolver) = &self.resolver {
+        let received = self.resolver.as_ref().and_then(|resolver| resolver.udp.recv_from(&mut packet).ok());
+        let Some((bytes, asker)) = received else { return };
+        let answer = self.answer_to(&packet[..bytes], channel);
+        if let (Some(resolver), Some(answer)) = (&self.resolver, answer) {
             // A client that is gone needs no answer.
-            _ = resolver.send_to(&dns::write(&query, answer), asker);
+            _ = resolver.udp.send_to(&answer, asker);
         }
+    }
+
+    /// The packet that answers a packet, if one is due.
+    fn answer_to(&mut self, packet: &[u8], channel: &mut Channel) -> Option<Vec<u8>> {
+        let query = dns::read(packet)?;
+        let answer = query.asked.as_ref().map_or(Answer::Malformed, |asked| self.look_up(asked, channel));
+        Some(dns::write(&query, answer))
+    }
+
+    fn accept_asking(&mut self) {
+        let accepted = self.resolver.as_ref().and_then(|resolver| resolver.tcp.accept().ok());
+        let Some(asking) = accepted.and_then(|(connection, _)| Asking::new(connection)) else { return };
+        if self.asking.len() >= MOST_ASKING {
+            self.asking.pop_first();
+        }
+        self.last_asking += 1;
+        self.asking.insert(self.last_asking, asking);
+    }
+
+    fn answer_by_tcp(&mut self, number: u32, channel: &mut Channel) {
+        // Off the list while it is answered; whoever has ended or asks nonsense does not come back.
+        let Some(mut asking) = self.asking.remove(&number) else { return };
+        loop {
+            match asking.hear() {
+                Heard::Part => break,
+                Heard::Question(packet) => {
+                    let answer = self.answer_to(&packet, channel);
+                    if !answer.is_some_and(|answer| asking.answer(&answer)) {
+                        return;
+                    }
+                }
+                Heard::Over => return,
+            }
+        }
+        self.asking.insert(number, asking);
     }
 
     fn look_up(&mut self, asked: &Asked, channel: &mut Channel) -> Answer {
@@ -230,20 +280,25 @@ impl Network {
 /// Brings loopback up, and gives it the resolver's address beside 127.0.0.1: with that one alone, getaddrinfo takes the
 /// sandbox for one without IPv4 (AI_ADDRCONFIG). Where the guest may not, the sandbox backend has done it, or such
 /// programs must do without.
-fn prepare_loopback() {
+pub(crate) fn prepare_loopback() {
     _ = sys::bring_loopback_up();
     _ = sys::add_loopback_address(RESOLVER.ip());
 }
 
 /// The resolver. Where the network is the sandbox's own it is there even if no name is listed, so that each look-up
 /// fails at once and the user reads of it.
-fn resolver(rules: &[NetworkRule], isolated: bool) -> Result<Option<UdpSocket>, Failure> {
-    let opened = UdpSocket::bind(RESOLVER).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-    match opened {
+fn resolver(rules: &[NetworkRule], isolated: bool) -> Result<Option<Resolver>, Failure> {
+    let open = || {
+        let (udp, tcp) = (UdpSocket::bind(RESOLVER)?, TcpListener::bind(RESOLVER)?);
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        Ok(Resolver { udp, tcp })
+    };
+    match open() {
         _ if rules.is_empty() && !isolated => Ok(None),
-        Ok(socket) => Ok(Some(socket)),
+        Ok(resolver) => Ok(Some(resolver)),
         Err(_) if rules.is_empty() => Ok(None),
-        Err(error) => Err(Failure::new(
+        Err::<_, io::Error>(error) => Err(Failure::new(
             FailureKind::Isolation,
             format!(
                 "the resolver of the sandbox cannot listen on {RESOLVER}: {error}; \

@@ -151,7 +151,7 @@ fn take_streams(standard: &Standard, terminal: bool) -> io::Result<()> {
     // Where the guest is not the first process of a namespace, the step does not outlive it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::umask(UMASK);
-    sys::reset_signals();
+    sys::unblock_signals();
     rustix::stdio::dup2_stdin(&standard.stdin)?;
     rustix::stdio::dup2_stdout(&standard.stdout)?;
     rustix::stdio::dup2_stderr(&standard.stderr)?;

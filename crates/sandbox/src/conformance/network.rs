@@ -12,6 +12,12 @@ pub(super) const CASES: &[Case] = &[
         run: |s| Box::pin(reached(s)),
     },
     Case {
+        name: "names-are-resolved-over-tcp-too",
+        defence: "",
+        needs: &[Need::Tunnel],
+        run: |s| Box::pin(by_tcp(s)),
+    },
+    Case {
         name: "many-connections-at-once-each-have-their-own",
         defence: "",
         needs: &[Need::Tunnel],
@@ -32,6 +38,15 @@ async fn reached(subject: &Subject) -> Result<(), Why> {
     let listed = vec![rule(NAME, greeter.port)];
     let ran = run(&mut session, Outside { listed, operator: &["127.0.0.0/8"] }.of(step)?).await;
     ensure(ran.text() == format!("answer: {GREETING}") && ran.denied.is_empty(), || format!("{ran:?}"))?;
+    done(session).await
+}
+
+async fn by_tcp(subject: &Subject) -> Result<(), Why> {
+    let mut session = subject.open().await?;
+    let listed = vec![rule(NAME, 80)];
+    let step = Outside { listed, operator: &[] }.of(subject.probe(["resolve-tcp", NAME]))?;
+    let ran = run(&mut session, step).await;
+    ensure(ran.text().starts_with("127."), || format!("{ran:?}"))?;
     done(session).await
 }
 
