@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::frame::LayerReport;
@@ -28,6 +29,8 @@ const MAX_WAITING: usize = 1024;
 const MAX_UNANSWERED: usize = 64;
 /// Memory of an idle sandbox, bytes: the guest, page tables, kernel objects.
 const IDLE_BYTES: u64 = 400 << 10;
+/// The longest a killed sandbox may take to be dead before it is left to the spawner.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of the first words of a sandbox that failed, at most.
 const MAX_OBITUARY_BYTES: u64 = 4096;
 
@@ -55,6 +58,7 @@ struct Gone {
 
 /// Descriptors of a new sandbox. Dropped unseen, they end it: the guest's input ends.
 struct Made {
+    pidfd: OwnedFd,
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -158,6 +162,7 @@ impl Backend for NamespaceBackend {
             number: id,
             orders: self.orders.clone(),
             layers: self.layers.clone(),
+            pidfd: None,
             channel: None,
             stderr: None,
             held,
@@ -168,6 +173,7 @@ impl Backend for NamespaceBackend {
         let writer = pipe::Sender::from_owned_fd(made.stdin).map_err(failed)?;
         sandbox.channel = Some(Channel { reader: Box::pin(reader), writer: Box::pin(writer) });
         sandbox.stderr = Some(made.stderr);
+        sandbox.pidfd = Some(made.pidfd);
         Ok(Box::new(sandbox))
     }
 
@@ -185,6 +191,7 @@ struct NamespaceSandbox {
     number: u64,
     orders: mpsc::Sender<Order>,
     layers: Vec<LayerReport>,
+    pidfd: Option<OwnedFd>,
     channel: Option<Channel>,
     stderr: Option<OwnedFd>,
     /// Layers of its image, which stay on the disk as long as it is there.
@@ -212,6 +219,17 @@ impl Sandbox for NamespaceSandbox {
         stderr.take(MAX_OBITUARY_BYTES).read_to_end(&mut words).await.ok()?;
         let words = String::from_utf8_lossy(&words).trim().to_owned();
         (!words.is_empty()).then_some(words)
+    }
+
+    /// Kills the first process of its pid namespace: the kernel ends all others before that one has ended.
+    async fn kill(&mut self) -> Result<bool, SandboxError> {
+        let Some(pidfd) = self.pidfd.take() else { return Ok(false) };
+        let failed = |error: io::Error| SandboxError::Create(error.to_string());
+        // It may be dead already.
+        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        let dead = AsyncFd::with_interest(pidfd, Interest::READABLE).map_err(failed)?;
+        let died = tokio::time::timeout(KILL_LIMIT, dead.readable()).await;
+        Ok(died.is_ok_and(|died| died.is_ok()))
     }
 
     async fn discard(mut self: Box<Self>) -> Result<(), SandboxError> {
@@ -302,6 +320,6 @@ async fn ask(socket: &AsyncFd<OwnedFd>, request: &Request) -> bool {
 }
 
 fn into_made(descriptors: Vec<OwnedFd>) -> Option<Made> {
-    let [_pidfd, stdin, stdout, stderr] = <[OwnedFd; 4]>::try_from(descriptors).ok()?;
-    Some(Made { stdin, stdout, stderr })
+    let [pidfd, stdin, stdout, stderr] = <[OwnedFd; 4]>::try_from(descriptors).ok()?;
+    Some(Made { pidfd, stdin, stdout, stderr })
 }

@@ -60,6 +60,12 @@ pub trait Sandbox: Send {
         None
     }
 
+    /// Kills every process of it and returns when they are dead, where that is faster than to discard it, which is still to
+    /// be done; `false` where it is not, and nothing was done.
+    async fn kill(&mut self) -> Result<bool, SandboxError> {
+        Ok(false)
+    }
+
     /// Destroys it, waits until nothing of it is left.
     async fn discard(self: Box<Self>) -> Result<(), SandboxError>;
 }

@@ -9,13 +9,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::metrics::Counters;
-use super::refill::refill;
+use super::refill::{discard, refill};
 use super::shelf::{Plan, Shelves};
 use super::{PoolConfig, PoolMetrics};
 use crate::{Backend, SandboxError, Session, Template};
 
-/// Sandboxes made ahead at once, at most; more would take the CPU from steps.
-const MAX_FILLING: usize = 4;
+/// Sandboxes made ahead at once, at most, where making one is mostly waiting.
+const MAX_FILLING: usize = 8;
+/// A sandbox that is made in less is made by this machine's processors: then half of them at most make sandboxes ahead.
+const BUSY_CREATE: Duration = Duration::from_millis(50);
 
 /// Hands out sandboxes, warm ones where there are any. Each is handed out once.
 pub struct Pool {
@@ -51,13 +53,19 @@ impl Shared {
     }
 }
 
+fn plan(idle_bytes: u64, create: Duration) -> Plan {
+    let paced = create < BUSY_CREATE;
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Plan { idle_bytes, create, at_once: if paced { (processors / 2).max(1) } else { MAX_FILLING }, paced }
+}
+
 impl Pool {
     /// A pool that keeps itself filled; starts tasks, so it needs a tokio runtime.
     pub fn new(backend: Arc<dyn Backend>, config: PoolConfig) -> Arc<Self> {
         let able = backend.capabilities();
         let create = Duration::from_millis(able.create_ms.into());
         let shared = Arc::new(Shared {
-            plan: Plan { idle_bytes: able.idle_bytes, create, at_once: MAX_FILLING },
+            plan: plan(able.idle_bytes, create),
             backend,
             config,
             counters: Counters::default(),
@@ -115,6 +123,16 @@ impl Pool {
                 return Some(session);
             }
         }
+    }
+
+    /// Ends a sandbox whose step is over: returns when every process of it is dead. What else there is of it is removed by a
+    /// task of the pool, for which a shutdown waits, so that the step's end can be told before.
+    pub async fn retire(&self, mut session: Session) -> Result<(), SandboxError> {
+        if !session.kill().await? {
+            return session.discard().await;
+        }
+        self.shared.tasks.spawn(discard(session));
+        Ok(())
     }
 
     /// Counters.

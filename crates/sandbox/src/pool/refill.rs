@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Shared;
+use super::shelf::QUIET;
 use crate::{Session, Template};
 
 /// How often the pool looks at itself if nothing happens.
@@ -17,14 +18,15 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) async fn refill(shared: Arc<Shared>, closing: CancellationToken) {
     loop {
         let wanted = shared.shelves().wanted(&shared.config, &shared.plan, Instant::now());
-        for template in wanted {
+        let pause = if wanted.later { QUIET } else { TICK };
+        for template in wanted.now {
             let shared_by_task = Arc::clone(&shared);
             shared.tasks.spawn(fill(shared_by_task, template));
         }
         tokio::select! {
             () = closing.cancelled() => return,
             () = shared.changed.notified() => {}
-            () = sleep(TICK) => {}
+            () = sleep(pause) => {}
         }
     }
 }
@@ -95,7 +97,7 @@ async fn hand_over(mut session: Session, claim: Result<oneshot::Sender<Session>,
     }
 }
 
-async fn discard(session: Session) {
+pub(super) async fn discard(session: Session) {
     let id = session.id().clone();
     if let Err(error) = session.discard().await {
         tracing::warn!(%error, sandbox = %id, "failed to discard a sandbox");

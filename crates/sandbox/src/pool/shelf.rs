@@ -17,6 +17,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(2);
 const MIN_HORIZON: Duration = Duration::from_millis(250);
 /// How many times the making of a sandbox is kept ahead.
 const HORIZON_FACTOR: u32 = 4;
+/// So long after the last claim the steps have started, and sandboxes are made ahead without taking the processors from
+/// them. Until then they are made only where less than half of what is wanted is there.
+pub(super) const QUIET: Duration = Duration::from_millis(20);
 /// The first pause after a sandbox could not be made; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after sandboxes could not be made.
@@ -115,10 +118,11 @@ impl Shelves {
         }
     }
 
-    /// Which templates lack a sandbox, one entry per sandbox to make; they are counted as filling from here on.
-    pub(super) fn wanted(&mut self, config: &PoolConfig, plan: &Plan, now: Instant) -> Vec<Template> {
+    /// Which templates lack a sandbox now; they are counted as filling from here on.
+    pub(super) fn wanted(&mut self, config: &PoolConfig, plan: &Plan, now: Instant) -> Wanted {
+        let mut wanted = Wanted::default();
         if self.shut {
-            return Vec::new();
+            return wanted;
         }
         self.shelves.retain(|_, shelf| {
             let stale = !shelf.pinned && now.duration_since(shelf.claimed_at) > config.max_age;
@@ -128,13 +132,20 @@ impl Shelves {
         let memory_for =
             usize::try_from(config.max_idle_bytes / plan.idle_bytes.max(1)).unwrap_or(usize::MAX);
         let mut room = memory_for.saturating_sub(idle + filling).min(plan.at_once.saturating_sub(filling));
-        let mut wanted = Vec::new();
         for (template, shelf) in &mut self.shelves {
             let target = if shelf.paused_until > now { 0 } else { shelf.target(config, plan, now) };
-            while room > 0 && shelf.warm.len() + shelf.filling < target {
+            let quiet = !plan.paced || now.duration_since(shelf.claimed_at) >= QUIET;
+            while shelf.warm.len() + shelf.filling < target {
+                if !quiet && 2 * (shelf.warm.len() + shelf.filling) >= target {
+                    wanted.later = true;
+                    break;
+                }
+                if room == 0 {
+                    break;
+                }
                 shelf.filling += 1;
                 room -= 1;
-                wanted.push(template.clone());
+                wanted.now.push(template.clone());
             }
         }
         wanted
@@ -174,6 +185,15 @@ impl Shelf {
     }
 }
 
+/// What is to be made.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// One entry per sandbox to make now.
+    pub(super) now: Vec<Template>,
+    /// Whether there is more to make once claims are [`QUIET`].
+    pub(super) later: bool,
+}
+
 /// What the sandbox backend's capabilities mean for filling.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -181,13 +201,16 @@ pub(super) struct Plan {
     pub(super) create: Duration,
     /// Sandboxes that are made at once, at most.
     pub(super) at_once: usize,
+    /// Whether making them takes the processors from steps.
+    pub(super) paced: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLAN: Plan = Plan { idle_bytes: 1 << 20, create: Duration::from_millis(2), at_once: 1000 };
+    const PLAN: Plan =
+        Plan { idle_bytes: 1 << 20, create: Duration::from_millis(2), at_once: 1000, paced: false };
 
     fn config() -> PoolConfig {
         PoolConfig { min_warm: 2, max_warm: 50, max_idle_bytes: 40 << 20, ..PoolConfig::default() }
@@ -200,7 +223,7 @@ mod tests {
         for n in 0..per_second * 10 {
             shelves.arrived(&template, start + Duration::from_secs(10) * n as u32 / (per_second * 10) as u32);
         }
-        shelves.wanted(config, &PLAN, start + Duration::from_secs(10)).len()
+        shelves.wanted(config, &PLAN, start + Duration::from_secs(10)).now.len()
     }
 
     #[test]
@@ -217,22 +240,63 @@ mod tests {
         assert_eq!(wanted_at_rate(1000, &PoolConfig { max_idle_bytes: 0, ..config() }), 0, "no memory");
     }
 
+    /// A slow sandbox backend needs as many more as arrive while one is made.
+    #[test]
+    fn what_takes_long_to_make_is_kept_further_ahead() {
+        let rate = |create| {
+            let start = Instant::now();
+            let mut shelves = Shelves::default();
+            let template = Template::default();
+            for n in 0..100 {
+                shelves.arrived(&template, start + Duration::from_millis(100) * n);
+            }
+            let plan = Plan { create, ..PLAN };
+            shelves.wanted(&config(), &plan, start + Duration::from_secs(10)).now.len()
+        };
+        assert_eq!(rate(Duration::from_millis(2)), 3, "a quarter of a second of 10 a second");
+        assert!((30..=40).contains(&rate(Duration::from_secs(1))), "four seconds of 10 a second");
+    }
+
+    #[test]
+    fn sandboxes_are_made_when_steps_have_started_or_few_are_left() {
+        let now = Instant::now();
+        let paced = Plan { paced: true, at_once: 1, ..PLAN };
+        let config = PoolConfig { min_warm: 4, ..config() };
+        let mut shelves = Shelves::default();
+        let template = Template::default();
+        shelves.arrived(&template, now);
+        let put = |shelves: &mut Shelves, now| {
+            let Wanted { now: made, later } = shelves.wanted(&config, &paced, now);
+            for template in &made {
+                shelves.filled(template, false, now);
+                drop(shelves.put(template, oneshot::channel().0));
+            }
+            (made.len(), later)
+        };
+        assert_eq!(put(&mut shelves, now), (1, false), "nothing is there");
+        assert_eq!(put(&mut shelves, now), (1, false), "one is there, the next at once");
+        assert_eq!(put(&mut shelves, now), (0, true), "half are there: later");
+        assert_eq!(put(&mut shelves, now + QUIET), (1, false));
+        assert_eq!(put(&mut shelves, now + QUIET), (1, false));
+        assert_eq!(put(&mut shelves, now + QUIET), (0, false), "full");
+    }
+
     #[test]
     fn failures_pause_and_silence_forgets() {
         let now = Instant::now();
         let mut shelves = Shelves::default();
         let template = Template::default();
         shelves.arrived(&template, now);
-        assert_eq!(shelves.wanted(&config(), &PLAN, now).len(), 2);
+        assert_eq!(shelves.wanted(&config(), &PLAN, now).now.len(), 2);
         for _ in 0..2 {
             shelves.filled(&template, true, now);
         }
-        assert_eq!(shelves.wanted(&config(), &PLAN, now).len(), 0, "paused");
-        assert_eq!(shelves.wanted(&config(), &PLAN, now + MAX_PAUSE).len(), 2, "tried again");
+        assert_eq!(shelves.wanted(&config(), &PLAN, now).now.len(), 0, "paused");
+        assert_eq!(shelves.wanted(&config(), &PLAN, now + MAX_PAUSE).now.len(), 2, "tried again");
         for _ in 0..2 {
             shelves.filled(&template, false, now);
         }
-        assert_eq!(shelves.wanted(&config(), &PLAN, now + Duration::from_secs(601)).len(), 0);
+        assert_eq!(shelves.wanted(&config(), &PLAN, now + Duration::from_secs(601)).now.len(), 0);
         assert!(shelves.shelves.is_empty(), "forgotten");
     }
 

@@ -48,8 +48,8 @@ pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
             broker.release(&grant).await;
         }
     };
-    // Nothing of a step may outlive it, so its end is reported once the sandbox is gone.
-    let (discarded, ()) = tokio::join!(session.discard(), broker_told);
+    // Nothing of a step may outlive it, so its end is reported once every process of the sandbox is dead.
+    let (discarded, ()) = tokio::join!(pool.retire(session), broker_told);
     if let Err(error) = &discarded {
         tracing::error!(attempt = %attempted.id, %error, "a sandbox could not be destroyed");
     }
