@@ -227,7 +227,7 @@ impl Sandbox for NamespaceSandbox {
         let failed = |error: io::Error| SandboxError::Create(error.to_string());
         // It may be dead already.
         let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-        let dead = AsyncFd::with_interest(pidfd, Interest::READABLE).map_err(failed)?;
+        let dead = sys::watch(pidfd).map_err(failed)?;
         let died = tokio::time::timeout(KILL_LIMIT, dead.readable()).await;
         Ok(died.is_ok_and(|died| died.is_ok()))
     }

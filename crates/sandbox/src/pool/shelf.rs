@@ -274,7 +274,7 @@ mod tests {
             (made.len(), later)
         };
         assert_eq!(put(&mut shelves, now), (1, false), "nothing is there");
-        assert_eq!(put(&mut shelves, now), (1, false), "one is there, the next at once");
+        assert_eq!(put(&mut shelves, now), (1, true), "one is there, the next at once, others later");
         assert_eq!(put(&mut shelves, now), (0, true), "half are there: later");
         assert_eq!(put(&mut shelves, now + QUIET), (1, false));
         assert_eq!(put(&mut shelves, now + QUIET), (1, false));
