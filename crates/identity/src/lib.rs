@@ -3,6 +3,8 @@
 //! - [`mod@reference`]: names of identities, views and keys, and how a reference is parsed.
 //! - [`backend`]: the trait of an identity backend; [`conformance`] is what each must do.
 //! - [`builtin`]: the encrypted file; [`memory`]: the fake.
+//! - [`external`]: the stores outside of the broker and `backends.toml`; `vault`, `aws_sm`, `sops`, `onepassword`, `bitwarden`
+//!   are one each, behind features of their names.
 //! - [`policy`]: what may ask for an identity. Pure.
 //! - [`audit`]: the hash-chained trail.
 //! - [`broker`]: the process: worker API, admin API, durable single use.
@@ -14,8 +16,16 @@ pub mod audit;
 pub mod backend;
 pub mod broker;
 pub mod builtin;
+#[cfg(any(test, feature = "suites"))]
 pub mod conformance;
 mod disk;
+pub mod external;
+#[cfg(any(test, feature = "suites"))]
 pub mod memory;
+mod percent;
 pub mod policy;
 pub mod reference;
+#[cfg(feature = "sops")]
+pub mod sops;
+#[cfg(feature = "vault")]
+pub mod vault;

@@ -208,7 +208,7 @@ mod tests {
     fn decide(policy: &Policy, change: impl FnOnce(&mut GrantClaims)) -> Decision {
         let mut claims = claims();
         change(&mut claims);
-        policy.decide(&claims, &claims.identity.parse().unwrap())
+        policy.decide(&claims, &Reference::parse(&claims.identity, |_| true).unwrap())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | Request, with `Authorization: Bearer <worker token>` | Answer |
 //! |---|---|
 //! | `POST /v1/open` with [`OpenRequest`] | 200 [`OpenResponse`] |
+//! | `POST /v1/keep` with [`KeepRequest`] | 200 [`KeepResponse`] |
 //! | `POST /v1/release` with [`ReleaseRequest`] | 204, also when there was nothing to release |
 //! | `GET /healthz` (no token) | 200 |
 //!
@@ -83,7 +84,8 @@ pub struct WorkerClaims {
     pub aud: String,
     /// Issued at, seconds since the Unix epoch; accepted for 60 s.
     pub iat: i64,
-    /// base64url SHA-256 of `guest key bytes ‖ grant text`; for a release, of `release: ‖ jti`.
+    /// base64url SHA-256 of `guest key bytes ‖ grant text`; for a release, of `release: ‖ jti`;
+    /// for a sign of life, of `keep: ‖ jtis`, each followed by a newline.
     pub binding: String,
 }
 
@@ -123,6 +125,23 @@ pub struct SealedBinding {
     pub attempt: AttemptId,
     /// Expiry, seconds since the Unix epoch.
     pub expires: i64,
+}
+
+/// The steps of these grants live: the broker renews what it leased for them. A worker says so every few seconds for all that it
+/// runs; of what it does not say so for 30 s the leases are revoked. Carries a worker token (`seal::worker_token::sign_keep`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepRequest {
+    /// `jti`s of grants.
+    pub grants: Vec<String>,
+}
+
+/// Answer to [`KeepRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepResponse {
+    /// Those of the grants that the worker does not hold any more: their steps must end at once.
+    pub ended: Vec<String>,
 }
 
 /// End of a grant: the broker revokes what it leased for it. Carries a worker token too (`seal::worker_token::sign_release`).

@@ -48,6 +48,11 @@ pub fn sign_release(key: &SigningKey, worker: &str, jti: &str, now_seconds: i64)
     sign_claims(key, worker, release_binding(jti), now_seconds)
 }
 
+/// As [`sign`], for `POST /v1/keep`: bound to the text `keep:` and the `jti`s, each followed by a newline.
+pub fn sign_keep(key: &SigningKey, worker: &str, jtis: &[String], now_seconds: i64) -> String {
+    sign_claims(key, worker, keep_binding(jtis), now_seconds)
+}
+
 /// Verifies a token for `POST /v1/open`. `key_of` finds the enrolled key of a worker's name.
 pub fn verify(
     token: &str,
@@ -67,6 +72,25 @@ pub fn verify_release(
     now_seconds: i64,
 ) -> Result<WorkerClaims, WorkerTokenError> {
     verify_bound(token, key_of, &release_binding(jti), now_seconds)
+}
+
+/// Verifies a token for `POST /v1/keep`.
+pub fn verify_keep(
+    token: &str,
+    key_of: impl FnOnce(&str) -> Option<PublicKey>,
+    jtis: &[String],
+    now_seconds: i64,
+) -> Result<WorkerClaims, WorkerTokenError> {
+    verify_bound(token, key_of, &keep_binding(jtis), now_seconds)
+}
+
+fn keep_binding(jtis: &[String]) -> String {
+    let mut digest = Sha256::new().chain_update("keep:");
+    for jti in jtis {
+        digest.update(jti);
+        digest.update("\n");
+    }
+    Base64UrlUnpadded::encode_string(&digest.finalize())
 }
 
 fn release_binding(jti: &str) -> String {

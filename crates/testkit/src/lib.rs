@@ -1,3 +1,10 @@
 //! Fakes, simulation and real components for tests. Never a dependency of what ships.
 
+pub mod http;
 pub mod kubernetes;
+pub mod moto;
+pub mod openbao;
+pub mod postgres;
+pub mod program;
+pub mod proxy;
+pub mod python;

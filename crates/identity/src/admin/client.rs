@@ -14,14 +14,15 @@ use zeroize::Zeroizing;
 
 use super::wire::{
     AuditPage, EnrolRequest, IdentityDetail, IdentitySummary, Party, RevokeAnswer, RevokeRequest,
-    RotateRequest, SetAnswer, Status,
+    RotateRequest, SetAnswer, Status, StoreListing,
 };
 use crate::audit::{AuditReport, Checkpoint};
 use crate::broker::folder::ADMIN_SOCKET;
 use crate::broker::problem::Problem;
 use crate::builtin::Expect;
+use crate::percent;
 use crate::policy::Policy;
-use crate::reference::{IdentityName, KeyName, ViewName};
+use crate::reference::{IdentityName, IdentityRef, KeyName, ViewName};
 
 /// Longest wait for an answer, seconds.
 pub const ANSWER_SECONDS: u64 = 60;
@@ -73,9 +74,14 @@ impl Client {
         self.get("/v1/identities").await
     }
 
+    /// What each identity backend beside the builtin file lists.
+    pub async fn stores(&self) -> Result<Vec<StoreListing>, ClientError> {
+        self.get("/v1/stores").await
+    }
+
     /// One identity: names, versions, policy; never values.
-    pub async fn identity(&self, name: &IdentityName) -> Result<IdentityDetail, ClientError> {
-        self.get(&format!("/v1/identities/{name}")).await
+    pub async fn identity(&self, name: &IdentityRef) -> Result<IdentityDetail, ClientError> {
+        self.get(&identity_path(name, "")).await
     }
 
     /// Makes an identity without keys.
@@ -84,8 +90,8 @@ impl Client {
     }
 
     /// Removes an identity and its keys.
-    pub async fn remove(&self, name: &IdentityName) -> Result<(), ClientError> {
-        self.send_empty(Method::DELETE, &format!("/v1/identities/{name}"), &()).await
+    pub async fn remove(&self, name: &IdentityRef) -> Result<(), ClientError> {
+        self.send_empty(Method::DELETE, &identity_path(name, ""), &()).await
     }
 
     /// Sets a value. The identity must exist: see [`Client::create`].
@@ -127,19 +133,19 @@ impl Client {
     }
 
     /// Sets the policy.
-    pub async fn set_policy(&self, name: &IdentityName, policy: &Policy) -> Result<(), ClientError> {
-        self.send_empty(Method::PUT, &format!("/v1/identities/{name}/policy"), policy).await
+    pub async fn set_policy(&self, name: &IdentityRef, policy: &Policy) -> Result<(), ClientError> {
+        self.send_empty(Method::PUT, &identity_path(name, "/policy"), policy).await
     }
 
     /// Revokes an identity, from the next grant on.
-    pub async fn revoke(&self, name: &IdentityName, reason: &str) -> Result<RevokeAnswer, ClientError> {
+    pub async fn revoke(&self, name: &IdentityRef, reason: &str) -> Result<RevokeAnswer, ClientError> {
         let request = RevokeRequest { reason: reason.into() };
-        self.send(Method::POST, &format!("/v1/identities/{name}/revoke"), &request).await
+        self.send(Method::POST, &identity_path(name, "/revoke"), &request).await
     }
 
     /// Ends a revocation.
-    pub async fn restore(&self, name: &IdentityName) -> Result<(), ClientError> {
-        self.send_empty(Method::POST, &format!("/v1/identities/{name}/restore"), &()).await
+    pub async fn restore(&self, name: &IdentityRef) -> Result<(), ClientError> {
+        self.send_empty(Method::POST, &identity_path(name, "/restore"), &()).await
     }
 
     /// Replaces the data key of the builtin file; `recipients` (age) are the present ones where absent.
@@ -256,6 +262,10 @@ impl Client {
             }
         }
     }
+}
+
+fn identity_path(name: &IdentityRef, end: &str) -> String {
+    format!("/v1/identities/{}{end}", percent::segment(&name.to_string()))
 }
 
 /// Names of workers and servers are printable ASCII; what has a meaning in a path is refused rather than escaped.

@@ -3,6 +3,7 @@
 //! | Request | Body → answer |
 //! |---|---|
 //! | `GET /v1/status` | → [`wire::Status`] |
+//! | `GET /v1/stores` | → [`wire::StoreListing`] list: what each identity backend beside the builtin file lists |
 //! | `GET /v1/identities` | → [`wire::IdentitySummary`] list |
 //! | `GET /v1/identities/{name}` | → [`wire::IdentityDetail`] |
 //! | `PUT /v1/identities/{name}` | [`crate::policy::Policy`] → 204; makes it |
@@ -21,7 +22,8 @@
 //! | `GET /v1/audit?offset=0` | → [`wire::AuditPage`] |
 //! | `POST /v1/audit/verify` | a kept checkpoint or `null` → [`crate::audit::AuditReport`] |
 //!
-//! No answer holds a value. Refusals are problems (RFC 9457).
+//! `{name}` is percent-encoded; where a route is not about keys and views it may be of another identity backend, such as
+//! `vault:kv/acme-prod`. No answer holds a value. Refusals are problems (RFC 9457).
 
 pub mod client;
 pub mod wire;

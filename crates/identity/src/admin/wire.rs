@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice::Advice;
 use crate::audit::Line;
-use crate::backend::Description;
+use crate::backend::{Capabilities, Description};
 use crate::broker::harden::Layer;
 use crate::builtin::format::Revocation;
 use crate::policy::Policy;
-use crate::reference::{IdentityName, ViewName};
+use crate::reference::{IdentityRef, ViewName};
 
 /// The broker's own facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,13 +28,26 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentitySummary {
     /// Its name.
-    pub name: IdentityName,
-    /// How many keys it has.
-    pub keys: usize,
+    pub name: IdentityRef,
+    /// How many keys it has; absent for one of another identity backend, which is not asked for a list.
+    pub keys: Option<usize>,
     /// Its views.
     pub views: Vec<ViewName>,
     /// Whether it is revoked.
     pub revoked: bool,
+}
+
+/// What an identity backend lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreListing {
+    /// Its scheme.
+    pub store: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// What it lists, sorted.
+    pub identities: Vec<IdentityRef>,
+    /// Why it could not be asked.
+    pub problem: Option<String>,
 }
 
 /// An identity with the names of its keys.

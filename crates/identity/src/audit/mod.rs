@@ -4,10 +4,12 @@
 //! - [`record`]: what is recorded.
 //! - [`mod@log`]: appending, a batch with one sync.
 //! - [`mod@verify`]: finding what was edited, removed, reordered or cut off.
+//! - [`mod@outstanding`]: what a trail says is still open.
 //! - [`canonical`]: the canonical form.
 
 pub mod canonical;
 pub mod log;
+pub mod outstanding;
 pub mod record;
 pub mod verify;
 

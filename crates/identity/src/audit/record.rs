@@ -7,6 +7,7 @@ use seal::PublicKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::backend::{LeaseId, Leased, LeasedPart};
 use crate::reference::KeyName;
 
 /// `prev` of the first line.
@@ -54,6 +55,30 @@ pub enum Event {
         grant: Option<Asked>,
         /// Keys that were sealed, with their versions.
         keys: Vec<KeyVersion>,
+        /// What among them ends by itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        leased: Vec<LeasedPart>,
+    },
+    /// A lease was taken for a grant; recorded before anything is read under it.
+    Leased {
+        /// The worker that asked.
+        worker: String,
+        /// `jti` of the grant.
+        grant: String,
+        /// The lease.
+        lease: Leased,
+    },
+    /// A lease was ended.
+    LeaseEnded {
+        /// The identity backend.
+        scheme: String,
+        /// The lease.
+        lease: LeaseId,
+        /// `jti` of the grant.
+        grant: String,
+        /// `released`, `refused`, `revoked`, `silent` (the step was not heard of), `swept`, `lost` (the store ended it) or `left`
+        /// (the store could not be asked; it ends by itself).
+        reason: String,
     },
     /// A grant ended.
     Released {

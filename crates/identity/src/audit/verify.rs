@@ -95,18 +95,6 @@ pub fn verify_folder(
     verify(BufReader::new(file), broker, &checkpoints)
 }
 
-/// The highest counter of the builtin file that a trail speaks of, 0 where there is none; with it an older copy of that file is
-/// noticed. It is only as good as the trail: verify that too.
-pub fn last_file_counter(folder: &Path) -> u64 {
-    let Ok(file) = File::open(folder.join("audit.jsonl")) else { return 0 };
-    let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
-    let counters = lines.filter_map(|bytes| match serde_json::from_slice::<Line>(&bytes).ok()?.event {
-        Event::Started { file_counter } | Event::Stopped { file_counter } => Some(file_counter),
-        _ => None,
-    });
-    counters.max().unwrap_or(0)
-}
-
 /// Verifies a trail. `kept` are checkpoints from outside of it. A last line without newline is a torn one and is ignored.
 pub fn verify(
     trail: impl BufRead,

@@ -1,35 +1,46 @@
 //! The broker without HTTP: the order of checks by which a grant and a guest's key become sealed values.
 //!
 //! Worker token (enrolled, fresh, bound to this guest key and grant) → grant (signature, life, audience, worker) → single use →
-//! policy and revocation → values of the view → seal → used grant and audit record on disk → answer. What is refused after the
-//! worker is known is recorded too, and if it cannot be recorded the answer says so instead.
+//! policy and revocation → lease, recorded → values of the view → seal → used grant and audit record on disk → answer. What is
+//! refused after the worker is known is recorded too, and if it cannot be recorded the answer says so instead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use protocol::broker::{GrantClaims, OpenRequest, OpenResponse, ReleaseRequest, SealedBinding};
+use protocol::broker::{
+    GrantClaims, KeepRequest, KeepResponse, OpenRequest, OpenResponse, ReleaseRequest, SealedBinding,
+};
 use protocol::id::AttemptId;
 use seal::payload::Kind;
 use seal::{PublicKey, SigningKey, sealed, worker_token};
 
+use super::backends::Backends;
 use super::journal::{Journal, JournalError};
+use super::leases::{Leases, recorded};
 use super::problem::Refusal;
 use super::single_use::{Taken, UsedGrants, grant_hash};
 use super::trust::Trust;
 use crate::audit::Event;
+use crate::audit::outstanding::Outstanding;
 use crate::audit::record::{Asked, KeyVersion, Verdict};
-use crate::backend::{BackendError, IdentityBackend, Reading, payload_of};
+use crate::backend::{BackendError, LeasedPart, Reading, payload_of};
 use crate::builtin::BuiltinFile;
+use crate::builtin::format::Guard;
 use crate::policy::Decision;
-use crate::reference::{IdentityName, Reference};
+use crate::reference::{IdentityRef, Reference};
 
 /// Most grants whose holders are remembered for `revoke`.
 pub const MAX_HELD: usize = 100_000;
+/// Longest time for all that an identity backend does for one grant, seconds; a worker waits 20 s for the whole answer.
+pub const RESOLVE_SECONDS: u64 = 15;
 
 /// The broker's state.
 pub struct Broker {
     pub(crate) builtin: Arc<BuiltinFile>,
+    pub(crate) backends: Backends,
+    pub(crate) leases: Leases,
     pub(crate) trust: RwLock<Trust>,
     pub(crate) journal: Journal,
     used: Arc<Mutex<UsedGrants>>,
@@ -41,7 +52,7 @@ pub struct Broker {
 struct Held {
     worker: String,
     attempt: AttemptId,
-    identity: IdentityName,
+    identity: IdentityRef,
 }
 
 /// Everything that was verified about a request before it is decided.
@@ -54,20 +65,45 @@ struct Presented<'a> {
 /// Values ready to be handed out.
 struct Granted {
     response: OpenResponse,
-    identity: IdentityName,
+    identity: IdentityRef,
     keys: Vec<KeyVersion>,
+    leased: Vec<LeasedPart>,
 }
 
 impl Broker {
     /// Puts the parts together.
     pub fn new(
         builtin: Arc<BuiltinFile>,
+        backends: Backends,
         trust: Trust,
         journal: Journal,
         used: Arc<Mutex<UsedGrants>>,
         key: SigningKey,
     ) -> Self {
-        Broker { builtin, trust: RwLock::new(trust), journal, used, held: Mutex::default(), key }
+        let (leases, held) = (Leases::default(), Mutex::default());
+        Broker { builtin, backends, leases, trust: RwLock::new(trust), journal, used, held, key }
+    }
+
+    /// Goes on with what a broker before this one left open: its holders, and its leases, which end unless their steps are
+    /// heard of.
+    pub fn resume(&self, outstanding: Outstanding) {
+        let mut held = self.held.lock().expect("no holder of this lock panics");
+        for (grant, (worker, asked)) in outstanding.held.into_iter().take(MAX_HELD) {
+            if let Ok(reference) = self.backends.reference(&asked.identity) {
+                held.insert(grant, Held { worker, attempt: asked.attempt, identity: reference.identity });
+            }
+        }
+        for (grant, lease) in outstanding.leases.into_values() {
+            self.leases.hold(&grant, lease);
+            if !held.contains_key(&grant) {
+                self.leases.end(&grant, "swept");
+            }
+        }
+    }
+
+    /// Renews and ends leases until it is dropped.
+    pub async fn tend_leases(&self) {
+        self.leases.tend(&self.backends, &self.journal).await;
     }
 
     /// The key that guests check sealed messages with.
@@ -92,10 +128,35 @@ impl Broker {
             Err(error) => return Err(self.refused(&worker, None, error.into()).await),
         };
         let presented = Presented { worker: &worker, guest_key, claims };
-        match self.grant(&presented).await {
+        let answer = match self.grant(&presented).await {
             Ok(granted) => self.hand_out(&presented, granted).await,
             Err(refusal) => Err(self.refused(&worker, Some(&presented.claims), refusal).await),
+        };
+        if answer.is_err() {
+            self.leases.end(&presented.claims.jti, "refused");
         }
+        answer
+    }
+
+    /// `POST /v1/keep`: the steps of these grants live. Answers with those that this worker does not hold.
+    pub async fn keep(
+        &self,
+        token: &str,
+        request: &KeepRequest,
+        now_seconds: i64,
+    ) -> Result<KeepResponse, Refusal> {
+        let worker = self.worker_of(token, |token, key_of| {
+            worker_token::verify_keep(token, key_of, &request.grants, now_seconds)
+        })?;
+        let held = self.held.lock().expect("no holder of this lock panics");
+        let (kept, ended): (Vec<_>, Vec<_>) = request
+            .grants
+            .iter()
+            .partition(|grant| held.get(*grant).is_some_and(|held| held.worker == worker));
+        for grant in kept {
+            self.leases.heard(grant);
+        }
+        Ok(KeepResponse { ended: ended.into_iter().cloned().collect() })
     }
 
     /// `POST /v1/release`: the attempt is over. Releasing twice, or what is not held, changes nothing.
@@ -114,14 +175,15 @@ impl Broker {
             ours && held.remove(&request.grant).is_some()
         };
         if released {
+            self.leases.end(&request.grant, "released");
             let event = Event::Released { worker, grant: request.grant.clone() };
             self.journal.record(None, event).await.map_err(journal_refusal)?;
         }
         Ok(())
     }
 
-    /// The attempts that received an identity and have not released it, since this broker started.
-    pub fn holders(&self, identity: &IdentityName) -> Vec<AttemptId> {
+    /// The attempts that received an identity and have not released it, for at most a day.
+    pub fn holders(&self, identity: &IdentityRef) -> Vec<AttemptId> {
         let held = self.held.lock().expect("no holder of this lock panics");
         let mut holders: Vec<_> =
             held.values().filter(|held| held.identity == *identity).map(|held| held.attempt).collect();
@@ -158,30 +220,54 @@ impl Broker {
             Taken::Forgotten => Refusal::Grant(seal::grant::GrantError::Expired),
             Taken::Full => Refusal::Busy,
         })?;
-        let reference: Reference = claims.identity.parse()?;
-        let not_found = || Refusal::NotFound(claims.identity.clone());
-        let (policy, revoked) = self.builtin.guard(&reference.identity).map_err(|_| not_found())?;
+        let reference = self.backends.reference(&claims.identity)?;
+        let guard = self.builtin.guard(&reference.identity);
+        let Guard { policy, revoked } = guard.map_err(|_| Refusal::NotFound(claims.identity.clone()))?;
         if revoked.is_some() {
             return Err(Refusal::Revoked);
         }
         if let Decision::Denied { dimension } = policy.decide(claims, &reference) {
             return Err(Refusal::Policy(dimension));
         }
-        let reading = self.builtin.read(&reference.identity, reference.view.as_ref()).await;
-        let reading = reading.map_err(|error| match error {
-            BackendError::NotFound(_) => not_found(),
+        let reading = self.resolve(presented, &reference).await?;
+        self.seal_reading(presented, reference.identity, &reading)
+    }
+
+    /// Asks the identity backend. Nothing is read under a lease that is not in the trail.
+    async fn resolve(&self, presented: &Presented<'_>, reference: &Reference) -> Result<Reading, Refusal> {
+        let unavailable = |error: BackendError| match error {
+            BackendError::NotFound(_) => Refusal::NotFound(presented.claims.identity.clone()),
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, identity = %reference, "an identity cannot be read");
                 Refusal::Unavailable
             }
-        })?;
-        self.seal_reading(presented, reference.identity, &reading)
+        };
+        let (scheme, path) = (reference.identity.scheme(), reference.identity.path());
+        let backend = self.backends.of(scheme).map_err(unavailable)?;
+        let reading = async {
+            let lease = backend.lease(path).await.map_err(unavailable)?;
+            if let Some(lease) = &lease {
+                let grant = presented.claims.jti.clone();
+                let lease = recorded(scheme, &lease.id, lease.seconds);
+                self.leases.hold(&grant, lease.clone());
+                let event = Event::Leased { worker: presented.worker.into(), grant, lease };
+                self.journal.record(None, event).await.map_err(journal_refusal)?;
+            }
+            let reading = backend.read(path, reference.view.as_ref(), lease.as_ref()).await;
+            let reading = reading.map_err(unavailable)?;
+            self.leases.add_parts(&presented.claims.jti, &reading.leased);
+            Ok(reading)
+        };
+        let resolved = tokio::time::timeout(Duration::from_secs(RESOLVE_SECONDS), reading).await;
+        resolved.unwrap_or_else(|_| {
+            Err(unavailable(BackendError::Slow { store: scheme, seconds: RESOLVE_SECONDS }))
+        })
     }
 
     fn seal_reading(
         &self,
         presented: &Presented<'_>,
-        identity: IdentityName,
+        identity: IdentityRef,
         reading: &Reading,
     ) -> Result<Granted, Refusal> {
         let claims = &presented.claims;
@@ -199,7 +285,8 @@ impl Broker {
             .entries
             .iter()
             .map(|entry| KeyVersion { name: entry.info.name.clone(), version: entry.info.version });
-        Ok(Granted { response: OpenResponse { names, sealed }, identity, keys: keys.collect() })
+        let (keys, leased) = (keys.collect(), reading.leased.clone());
+        Ok(Granted { response: OpenResponse { names, sealed }, identity, keys, leased })
     }
 
     async fn hand_out(&self, presented: &Presented<'_>, granted: Granted) -> Result<OpenResponse, Refusal> {
@@ -210,6 +297,7 @@ impl Broker {
             worker: presented.worker.into(),
             grant: Some(Asked::from(claims)),
             keys: granted.keys,
+            leased: granted.leased,
         };
         self.hold(claims, granted.identity);
         if let Err(error) = self.journal.record(Some((grant_hash(&claims.jti), claims.exp)), event).await {
@@ -220,7 +308,7 @@ impl Broker {
     }
 
     /// Before the answer, so that a revocation in between finds the holder.
-    fn hold(&self, claims: &GrantClaims, identity: IdentityName) {
+    fn hold(&self, claims: &GrantClaims, identity: IdentityRef) {
         let mut held = self.held.lock().expect("no holder of this lock panics");
         if held.len() >= MAX_HELD {
             tracing::warn!(
@@ -240,6 +328,7 @@ impl Broker {
             worker: worker.into(),
             grant: claims.map(Asked::from),
             keys: vec![],
+            leased: vec![],
         };
         match self.journal.record(None, event).await {
             Ok(_) => refusal,
@@ -306,7 +395,9 @@ mod tests {
         let (used_log, used) = UsedLog::open(folder).unwrap();
         let used = Arc::new(Mutex::new(used));
         let journal = Journal::start(audit, used_log, used.clone(), || NOW * 1000).unwrap();
-        Broker::new(Arc::new(builtin), trust, journal, used, key(3))
+        let builtin = Arc::new(builtin);
+        let backends = Backends::new(builtin.clone(), vec![], [].into());
+        Broker::new(builtin, backends, trust, journal, used, key(3))
     }
 
     async fn open(broker: &Broker, namespace: &str) -> Result<OpenResponse, Refusal> {

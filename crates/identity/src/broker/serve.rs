@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::admin_api::{self, Admin, Peer};
+use super::backends::Backends;
 use super::core::Broker;
 use super::folder::{self, FolderError};
 use super::harden::{Layer, harden};
@@ -21,12 +22,15 @@ use super::single_use::{UsedLog, UsedLogError};
 use super::trust::{Trust, TrustError};
 use super::worker_api;
 use crate::audit::log::LogError;
-use crate::audit::verify::{AuditFault, last_file_counter, verify_folder};
+use crate::audit::outstanding::outstanding;
+use crate::audit::verify::{AuditFault, verify_folder};
 use crate::audit::{AuditLog, Event};
 use crate::builtin::file::BuiltinError;
 use crate::builtin::unlock::UnlockError;
 use crate::builtin::{BuiltinFile, Unlock};
 use crate::disk::DiskError;
+use crate::external::config::{Config, ConfigError};
+use crate::external::open::OpenError;
 
 /// How long requests may go on after the broker was told to stop, seconds.
 pub const STOP_SECONDS: u64 = 5;
@@ -80,6 +84,12 @@ pub enum ServeError {
     /// The builtin file.
     #[error(transparent)]
     Builtin(#[from] BuiltinError),
+    /// `backends.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A store of `backends.toml`.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// Workers and servers.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -133,6 +143,8 @@ pub async fn serve(
     let admin = admin_api::router(admin).into_make_service_with_connect_info::<Peer>();
     let operators = axum::serve(admin_listener, admin).with_graceful_shutdown(stopped(stopping.subscribe()));
     let mut serving = tokio::spawn(async move { tokio::join!(workers, operators) });
+    let tending = broker.clone();
+    let tending = tokio::spawn(async move { tending.tend_leases().await });
 
     let broker_key = broker.public_key().to_string();
     tracing::info!(%worker_address, broker_key, "the broker answers");
@@ -145,6 +157,9 @@ pub async fn serve(
         serving.abort();
         let _ = serving.await;
     }
+    // Leases are left as they are: their steps may live on, and the next broker goes on with them.
+    tending.abort();
+    let _ = tending.await;
     let _ = std::fs::remove_file(&admin_socket);
     let stopped = Event::Stopped { file_counter: broker.builtin.counter() };
     if let Err(error) = broker.journal.record(None, stopped).await {
@@ -169,15 +184,20 @@ fn open_broker(config: &BrokerConfig) -> Result<Arc<Broker>, ServeError> {
         return Err(ServeError::NotInitialised(folder.clone()));
     }
     let key = folder::broker_key(folder)?;
-    let known_counter = last_file_counter(folder);
-    let builtin = BuiltinFile::open(folder, &config.unlock.operator_key()?, known_counter)?;
+    let stores = Config::read(folder)?;
+    let outstanding = outstanding(folder, now_ms());
+    let builtin =
+        BuiltinFile::open(folder, &config.unlock.operator_key()?, outstanding.file_counter).map(Arc::new)?;
+    let backends = Backends::open(builtin.clone(), &stores)?;
     let trust = Trust::open(folder)?;
     let (used_log, used) = UsedLog::open(folder)?;
     let audit = AuditLog::open(folder, key.clone())?;
     verify_folder(folder, &key.public_key(), None)?;
     let used = Arc::new(Mutex::new(used));
     let journal = Journal::start(audit, used_log, used.clone(), now_ms).map_err(ServeError::Thread)?;
-    Ok(Arc::new(Broker::new(Arc::new(builtin), trust, journal, used, key)))
+    let broker = Broker::new(builtin, backends, trust, journal, used, key);
+    broker.resume(outstanding);
+    Ok(Arc::new(broker))
 }
 
 /// The socket is made in a folder that only this user may enter, so that there is no moment in which others can connect.

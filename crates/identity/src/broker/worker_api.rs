@@ -3,6 +3,7 @@
 //! | Request | Answer |
 //! |---|---|
 //! | `POST /v1/open`, bearer worker token, `OpenRequest` | 200 `OpenResponse` |
+//! | `POST /v1/keep`, bearer worker token, `KeepRequest` | 200 `KeepResponse` |
 //! | `POST /v1/release`, bearer worker token, `ReleaseRequest` | 204 |
 //! | `GET /healthz` | 200 `ok` |
 //!
@@ -17,7 +18,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
-use protocol::broker::OpenResponse;
+use protocol::broker::{KeepResponse, OpenResponse};
 use seal::JwsError;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -38,6 +39,7 @@ pub(crate) fn router(broker: Arc<Broker>) -> Router {
     let slots = Arc::new(Semaphore::new(MAX_REQUESTS));
     Router::new()
         .route("/v1/open", post(open))
+        .route("/v1/keep", post(keep))
         .route("/v1/release", post(release))
         .layer(middleware::from_fn(move |request: Request, next: middleware::Next| {
             let slots = slots.clone();
@@ -54,6 +56,13 @@ async fn open(State(broker): State<Arc<Broker>>, request: Request) -> Result<Jso
     let (token, body) = read(request).await?;
     let answer = broker.open(&token, &body, now_ms() / 1000).await;
     log("open", answer.as_ref().err());
+    answer.map(Json)
+}
+
+async fn keep(State(broker): State<Arc<Broker>>, request: Request) -> Result<Json<KeepResponse>, Refusal> {
+    let (token, body) = read(request).await?;
+    let answer = broker.keep(&token, &body, now_ms() / 1000).await;
+    log("keep", answer.as_ref().err());
     answer.map(Json)
 }
 

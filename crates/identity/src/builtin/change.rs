@@ -10,7 +10,7 @@ use super::read::{decrypt_all, place};
 use super::unlock;
 use crate::backend::payload_of;
 use crate::policy::Policy;
-use crate::reference::{IdentityName, KeyName, ViewName};
+use crate::reference::{IdentityName, IdentityRef, KeyName, ViewName};
 
 impl BuiltinFile {
     /// Makes an identity without keys.
@@ -109,19 +109,43 @@ impl BuiltinFile {
         })
     }
 
-    /// Sets the policy of an identity.
-    pub fn set_policy(&self, name: &IdentityName, policy: Policy) -> Result<(), BuiltinError> {
+    /// Sets the policy of an identity of any identity backend.
+    pub fn set_policy(&self, identity: &IdentityRef, policy: Policy) -> Result<(), BuiltinError> {
         policy.check()?;
-        self.change(|_, content| {
-            content.identities.get_mut(name).ok_or_else(|| missing(name))?.policy = policy;
-            Ok(())
-        })
+        self.change_guard(identity, |old, _| *old = policy)
     }
 
-    /// Revokes an identity, or restores it with `None`.
-    pub fn set_revoked(&self, name: &IdentityName, revoked: Option<Revocation>) -> Result<(), BuiltinError> {
+    /// Revokes an identity of any identity backend, or restores it with `None`.
+    pub fn set_revoked(
+        &self,
+        identity: &IdentityRef,
+        revoked: Option<Revocation>,
+    ) -> Result<(), BuiltinError> {
+        self.change_guard(identity, |_, old| *old = revoked)
+    }
+
+    /// Forgets policy and revocation of an identity of another identity backend: nobody may use it then.
+    pub fn remove_guard(&self, identity: &IdentityRef) -> Result<(), BuiltinError> {
+        let missing = || BuiltinError::NotFound(format!("a policy of `{identity}`"));
+        self.change(|_, content| content.guards.remove(identity).map(drop).ok_or_else(missing))
+    }
+
+    fn change_guard(
+        &self,
+        identity: &IdentityRef,
+        make: impl FnOnce(&mut Policy, &mut Option<Revocation>),
+    ) -> Result<(), BuiltinError> {
         self.change(|_, content| {
-            content.identities.get_mut(name).ok_or_else(|| missing(name))?.revoked = revoked;
+            if let Some(name) = identity.builtin_name() {
+                let found = content.identities.get_mut(&name).ok_or_else(|| missing(&name))?;
+                make(&mut found.policy, &mut found.revoked);
+                return Ok(());
+            }
+            if content.guards.len() >= format::MAX_IDENTITIES && !content.guards.contains_key(identity) {
+                return Err(BuiltinError::Limit("at most 10000 policies of identities elsewhere"));
+            }
+            let guard = content.guards.entry(identity.clone()).or_default();
+            make(&mut guard.policy, &mut guard.revoked);
             Ok(())
         })
     }

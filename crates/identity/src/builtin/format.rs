@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::crypto::FileKeys;
 use crate::audit::canonical::canonical;
 use crate::policy::Policy;
-use crate::reference::{IdentityName, KeyName, ViewName};
+use crate::reference::{IdentityName, IdentityRef, KeyName, ViewName};
 
 /// `format` of every file.
 pub const FORMAT: &str = "sagewai identity file";
@@ -25,7 +25,7 @@ pub const FORMAT: &str = "sagewai identity file";
 pub const VERSION: u32 = 1;
 /// Longest file, bytes.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// Most identities of a file.
+/// Most identities of a file, and most guards of others.
 pub const MAX_IDENTITIES: usize = 10_000;
 /// Most views of an identity.
 pub const MAX_VIEWS: usize = 256;
@@ -51,9 +51,22 @@ pub struct Content {
     pub data_key: String,
     /// The identities.
     pub identities: BTreeMap<IdentityName, Identity>,
+    /// Who may use identities of other identity backends: kept here, since here it is protected against change.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guards: BTreeMap<IdentityRef, Guard>,
     /// HMAC over the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+}
+
+/// Who may use an identity of another identity backend.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// What may ask for it.
+    pub policy: Policy,
+    /// Set while it is revoked: no grant opens it.
+    pub revoked: Option<Revocation>,
 }
 
 /// An identity.

@@ -7,6 +7,8 @@
 //! - [`mod@file`]: the open file; `change` and `read` are its methods.
 
 mod change;
+#[cfg(test)]
+mod conforms;
 pub mod crypto;
 pub mod file;
 pub mod format;

@@ -6,38 +6,43 @@ use super::crypto::{FileKeys, Place};
 use super::file::{BuiltinError, BuiltinFile, State};
 use super::format::{Identity, Key};
 use crate::backend::{
-    BackendError, Capabilities, Description, IdentityBackend, KeyInfo, ReadEntry, Reading, ViewInfo,
+    BackendError, Capabilities, Description, IdentityBackend, KeyInfo, Lease, ReadEntry, Reading, ViewInfo,
 };
-use crate::reference::{IdentityName, KeyName, ViewName};
+use crate::reference::{IdentityName, IdentityPath, KeyName, Scheme, ViewName};
 
 #[async_trait]
 impl IdentityBackend for BuiltinFile {
-    fn scheme(&self) -> &'static str {
-        "builtin"
+    fn scheme(&self) -> Scheme {
+        Scheme::Builtin
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { names_without_values: true, versions: true, views: true, leases: false }
+        Capabilities { names_without_values: true, versions: true, leases: false }
     }
 
-    async fn list(&self) -> Result<Vec<IdentityName>, BackendError> {
-        Ok(self.read_state().content.identities.keys().cloned().collect())
+    async fn list(&self) -> Result<Vec<IdentityPath>, BackendError> {
+        Ok(self.read_state().content.identities.keys().map(IdentityPath::from).collect())
     }
 
-    async fn describe(&self, name: &IdentityName) -> Result<Description, BackendError> {
-        self.with(name, |_, identity| {
+    async fn describe(&self, path: &IdentityPath) -> Result<Description, BackendError> {
+        self.with(path, |name, _, identity| {
             let views =
                 identity.views.iter().map(|(name, keys)| ViewInfo { name: name.clone(), keys: keys.clone() });
             Ok(Description {
-                name: name.clone(),
+                name: name.into(),
                 keys: identity.keys.iter().map(|(key, stored)| info(key, stored)).collect(),
                 views: views.collect(),
             })
         })
     }
 
-    async fn read(&self, name: &IdentityName, view: Option<&ViewName>) -> Result<Reading, BackendError> {
-        self.with(name, |state, identity| {
+    async fn read(
+        &self,
+        path: &IdentityPath,
+        view: Option<&ViewName>,
+        _: Option<&Lease>,
+    ) -> Result<Reading, BackendError> {
+        self.with(path, |name, state, identity| {
             let granted: Vec<&KeyName> = match view {
                 None => identity.keys.keys().collect(),
                 Some(view) => {
@@ -50,7 +55,7 @@ impl IdentityBackend for BuiltinFile {
                 let missing = || BackendError::NotFound(format!("the key `{key}` of `{name}`"));
                 decrypt(&state.keys, name, key, identity.keys.get(key).ok_or_else(missing)?)
             });
-            Ok(Reading { entries: entries.collect::<Result<_, _>>()?, lease: None })
+            Ok(Reading { entries: entries.collect::<Result<_, _>>()?, leased: vec![] })
         })
     }
 }
@@ -63,7 +68,7 @@ pub(super) fn decrypt_all(
     let entries = identity.keys.iter().map(|(key, stored)| {
         decrypt(keys, name, key, stored).map_err(|_| BuiltinError::Value(format!("{name} {key}")))
     });
-    Ok(Reading { entries: entries.collect::<Result<_, _>>()?, lease: None })
+    Ok(Reading { entries: entries.collect::<Result<_, _>>()?, leased: vec![] })
 }
 
 fn decrypt(
@@ -94,11 +99,12 @@ fn info(key: &KeyName, stored: &Key) -> KeyInfo {
 impl BuiltinFile {
     fn with<T>(
         &self,
-        name: &IdentityName,
-        look: impl FnOnce(&State, &Identity) -> Result<T, BackendError>,
+        path: &IdentityPath,
+        look: impl FnOnce(&IdentityName, &State, &Identity) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
+        let missing = || BackendError::NotFound(format!("the identity `{path}`"));
+        let name: IdentityName = path.as_str().parse().map_err(|_| missing())?;
         let state = self.read_state();
-        let identity = state.content.identities.get(name);
-        look(&state, identity.ok_or_else(|| BackendError::NotFound(format!("the identity `{name}`")))?)
+        look(&name, &state, state.content.identities.get(&name).ok_or_else(missing)?)
     }
 }

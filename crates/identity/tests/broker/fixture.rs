@@ -12,7 +12,7 @@ use identity::broker::problem::Problem;
 use identity::broker::{self, BrokerConfig, Ready};
 use identity::builtin::Expect;
 use identity::policy::Policy;
-use protocol::broker::{GrantClaims, OpenRequest, OpenResponse, ReleaseRequest};
+use protocol::broker::{GrantClaims, KeepRequest, KeepResponse, OpenRequest, OpenResponse, ReleaseRequest};
 use protocol::id::{AttemptId, RunId, StepId};
 use seal::grant::{BROKER_AUDIENCE, GrantSigner};
 use seal::{GuestKey, PublicKey, SigningKey, worker_token};
@@ -145,6 +145,12 @@ impl Worker {
         let guest_key = Base64UrlUnpadded::encode_string(&guest.public_bytes());
         let body =
             post(self.broker, "/v1/open", token, &OpenRequest { grant: grant.into(), guest_key }).await?;
+        Ok(serde_json::from_slice(&body).unwrap())
+    }
+
+    pub(crate) async fn keep(&self, jtis: &[String]) -> Result<KeepResponse, Problem> {
+        let token = worker_token::sign_keep(&self.key, &self.name, jtis, now());
+        let body = post(self.broker, "/v1/keep", &token, &KeepRequest { grants: jtis.to_vec() }).await?;
         Ok(serde_json::from_slice(&body).unwrap())
     }
 

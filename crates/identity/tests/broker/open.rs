@@ -95,7 +95,8 @@ async fn each_check_refuses() {
     for (identity, expected) in [
         ("nobody", "identity-not-found"),
         ("acme-prod/nothing", "identity-not-found"),
-        ("vault:x", "reference"),
+        ("vault:x", "policy"),
+        ("valt:x", "reference"),
     ] {
         assert_eq!(code(worker.open(&server().sign(&claims(identity)).unwrap(), &guest).await), expected);
     }
@@ -110,6 +111,11 @@ async fn each_check_refuses() {
     let token = worker_token::sign(&worker_key(), "worker-1", &[0; 32], &grant, now());
     let request = OpenRequest { grant, guest_key: "A".repeat(43) };
     assert_eq!(code(post(worker.broker, "/v1/open", &token, &request).await), "malformed");
+
+    // A sign of life is bound to its grants.
+    let token = worker_token::sign_keep(&worker_key(), "worker-1", &["a".into()], now());
+    let keep = protocol::broker::KeepRequest { grants: vec!["b".into()] };
+    assert_eq!(code(post(worker.broker, "/v1/keep", &token, &keep).await), "worker-token");
 
     // None of that spoiled a good one.
     worker.open(&good(), &guest).await.unwrap();
@@ -132,14 +138,19 @@ async fn revocation_rotation_and_removal_take_effect_at_the_next_grant() {
         code(worker.open(&server().sign(&claims("acme-prod")).unwrap(), &guest).await),
         "identity-revoked"
     );
+    let strangers = vec!["another".to_owned(), held.jti.clone()];
+    assert_eq!(worker.keep(&strangers).await.unwrap().ended, ["another"], "what it does not hold is over");
     worker.release(&held.jti).await.unwrap();
+    assert_eq!(worker.keep(&strangers).await.unwrap().ended, strangers);
     worker.release(&held.jti).await.unwrap();
     assert!(broker.client.identity(&acme).await.unwrap().holders.is_empty());
 
     broker.client.restore(&acme).await.unwrap();
     let value = zeroize::Zeroizing::new(b"rotated-value".to_vec());
     let expect = identity::builtin::Expect::Existing;
-    let set = broker.client.set(&acme, &"DATABASE_URL".parse().unwrap(), true, expect, &value).await.unwrap();
+    let acme_name = "acme-prod".parse().unwrap();
+    let set =
+        broker.client.set(&acme_name, &"DATABASE_URL".parse().unwrap(), true, expect, &value).await.unwrap();
     assert_eq!(set.version, 2);
     let answer = worker.open(&server().sign(&claims("acme-prod/reporting")).unwrap(), &guest).await.unwrap();
     let payload = sealed::open(&guest, &answer.sealed, &broker.broker_key(), attempt(), now()).ok().unwrap();

@@ -19,9 +19,9 @@ async fn names_are_shown_and_values_never() {
     let folder = folder();
     let broker = Running::start(folder.path()).await;
     broker.set_up().await;
-    let acme = "acme-prod".parse().unwrap();
+    let (acme, acme_name) = ("acme-prod".parse().unwrap(), "acme-prod".parse().unwrap());
     let list = broker.client.identities().await.unwrap();
-    assert_eq!((list.len(), list[0].keys, list[0].revoked), (1, 3, false));
+    assert_eq!((list.len(), list[0].keys, list[0].revoked), (1, Some(3), false));
     let detail = broker.client.identity(&acme).await.unwrap();
     let keys: Vec<_> =
         detail.description.keys.iter().map(|key| (key.name.as_str(), key.secret, key.version)).collect();
@@ -32,8 +32,8 @@ async fn names_are_shown_and_values_never() {
     broker.client.set_policy(&acme, &Policy::default()).await.unwrap();
     assert_eq!(broker.client.identity(&acme).await.unwrap().policy, Policy::default());
     broker.client.rotate_data_key(None).await.unwrap();
-    broker.client.remove_key(&acme, &"API_KEY".parse().unwrap()).await.unwrap();
-    broker.client.remove_view(&acme, &"reporting".parse().unwrap()).await.unwrap();
+    broker.client.remove_key(&acme_name, &"API_KEY".parse().unwrap()).await.unwrap();
+    broker.client.remove_view(&acme_name, &"reporting".parse().unwrap()).await.unwrap();
     broker.client.remove(&acme).await.unwrap();
     assert!(broker.client.identities().await.unwrap().is_empty());
     broker.stop().await;

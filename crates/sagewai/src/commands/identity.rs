@@ -196,7 +196,7 @@ async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
                 if identity.revoked { ("revoked", Tone::Bad) } else { ("in use", Tone::Good) };
             table.row([
                 (identity.name.to_string(), None),
-                (identity.keys.to_string(), None),
+                (identity.keys.map_or_else(|| "-".to_owned(), |keys| keys.to_string()), None),
                 (if views.is_empty() { "-".to_owned() } else { views.join(",") }, None),
                 (state.to_owned(), Some(tone)),
             ]);

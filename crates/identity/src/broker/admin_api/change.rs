@@ -11,6 +11,7 @@ use crate::broker::core::Broker;
 use crate::broker::problem::Problem;
 use crate::broker::trust::TrustError;
 use crate::builtin::BuiltinError;
+pub(super) use crate::external::open::chain;
 
 impl Admin {
     pub(super) async fn change<E: Into<AdminFault> + Send + 'static>(
@@ -108,6 +109,12 @@ pub(super) fn backend_problem(error: BackendError) -> Problem {
         BackendError::NotFound(_) => {
             Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail, false)
         }
+        BackendError::NotConfigured(_) | BackendError::Unmapped { .. } | BackendError::Collides { .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", "Not configured", detail, false)
+        }
+        BackendError::Unreachable { .. } | BackendError::Slow { .. } | BackendError::Failed { .. } => {
+            Problem::new(StatusCode::BAD_GATEWAY, "store", "The store cannot be asked", detail, true)
+        }
         _ => internal(detail),
     }
 }
@@ -118,17 +125,6 @@ pub(super) fn malformed(detail: impl ToString) -> Problem {
 
 pub(super) fn internal(detail: String) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The broker failed", detail, false)
-}
-
-/// The error and its causes: the operator may know them.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

@@ -7,18 +7,18 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::change::{backend_problem, builtin_problem, json, malformed, parse, text_of};
+use super::change::{backend_problem, builtin_problem, chain, json, malformed, parse, text_of};
 use super::{Admin, Operator};
 use crate::admin::wire;
 use crate::advice::advise;
-use crate::backend::IdentityBackend;
+use crate::backend::{BackendError, IdentityBackend};
 use crate::broker::core::Broker;
 use crate::broker::problem::Problem;
 use crate::broker::serve::now_ms;
 use crate::builtin::Expect;
-use crate::builtin::format::Revocation;
+use crate::builtin::format::{Guard, Revocation};
 use crate::policy::Policy;
-use crate::reference::{IdentityName, KeyName, ViewName};
+use crate::reference::{IdentityName, IdentityRef, KeyName, Scheme, ViewName};
 
 /// Longest reason of a revocation, bytes.
 const MAX_REASON_BYTES: usize = 1024;
@@ -33,29 +33,62 @@ pub(super) async fn status(State(admin): State<Admin>) -> Json<wire::Status> {
     })
 }
 
+/// The identities of the builtin file, then those elsewhere that have a policy; the stores' own are listed by `stores`.
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Vec<wire::IdentitySummary>>, Problem> {
     let builtin = &admin.broker.builtin;
     let mut summaries = Vec::new();
-    for name in builtin.list().await.map_err(backend_problem)? {
-        let description = builtin.describe(&name).await.map_err(backend_problem)?;
-        let (_, revoked) = builtin.guard(&name).map_err(builtin_problem)?;
+    for path in builtin.list().await.map_err(backend_problem)? {
+        let description = builtin.describe(&path).await.map_err(backend_problem)?;
+        let revoked = builtin.guard(&description.name).map_err(builtin_problem)?.revoked;
         summaries.push(wire::IdentitySummary {
-            name,
-            keys: description.keys.len(),
+            keys: Some(description.keys.len()),
             views: description.views.into_iter().map(|view| view.name).collect(),
+            name: description.name,
             revoked: revoked.is_some(),
         });
     }
+    for name in builtin.guarded() {
+        let revoked = builtin.guard(&name).map_err(builtin_problem)?.revoked;
+        summaries.push(wire::IdentitySummary { name, keys: None, views: vec![], revoked: revoked.is_some() });
+    }
     Ok(Json(summaries))
+}
+
+/// What each identity backend lists, or why it cannot.
+pub(super) async fn stores(State(admin): State<Admin>) -> Json<Vec<wire::StoreListing>> {
+    let mut listings = Vec::new();
+    for backend in admin.broker.backends.all().filter(|backend| backend.scheme() != Scheme::Builtin) {
+        let listed = backend.list().await.and_then(|paths| {
+            let identity = |path| IdentityRef::new(backend.scheme(), path);
+            paths
+                .into_iter()
+                .map(identity)
+                .collect::<Result<_, _>>()
+                .map_err(|error| BackendError::Corrupt(error.to_string()))
+        });
+        let (identities, problem) = match listed {
+            Ok(identities) => (identities, None),
+            Err(error) => (vec![], Some(chain(&error))),
+        };
+        let capabilities = backend.capabilities();
+        listings.push(wire::StoreListing {
+            store: backend.scheme().to_string(),
+            capabilities,
+            identities,
+            problem,
+        });
+    }
+    Json(listings)
 }
 
 pub(super) async fn show(
     State(admin): State<Admin>,
     Path(name): Path<String>,
 ) -> Result<Json<wire::IdentityDetail>, Problem> {
-    let name: IdentityName = parse(&name)?;
-    let description = admin.broker.builtin.describe(&name).await.map_err(backend_problem)?;
-    let (policy, revoked) = admin.broker.builtin.guard(&name).map_err(builtin_problem)?;
+    let name: IdentityRef = parse(&name)?;
+    let backend = admin.broker.backends.of(name.scheme()).map_err(backend_problem)?;
+    let description = backend.describe(name.path()).await.map_err(backend_problem)?;
+    let Guard { policy, revoked } = admin.broker.builtin.guard(&name).map_err(builtin_problem)?;
     Ok(Json(wire::IdentityDetail { description, policy, revoked, holders: admin.broker.holders(&name) }))
 }
 
@@ -80,10 +113,11 @@ pub(super) async fn remove(
     operator: Operator,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let name: IdentityName = parse(&name)?;
+    let name: IdentityRef = parse(&name)?;
     admin
-        .change(operator, "remove", name.to_string(), None, move |broker| {
-            broker.builtin.remove_identity(&name)
+        .change(operator, "remove", name.to_string(), None, move |broker| match name.builtin_name() {
+            Some(name) => broker.builtin.remove_identity(&name),
+            None => broker.builtin.remove_guard(&name),
         })
         .await
 }
@@ -161,8 +195,11 @@ pub(super) async fn set_policy(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let (name, policy): (IdentityName, Policy) = (parse(&name)?, json(&body)?);
+    let (name, policy): (IdentityRef, Policy) = (parse(&name)?, json(&body)?);
     policy.check().map_err(malformed)?;
+    if !admin.broker.backends.all().any(|backend| backend.scheme() == name.scheme()) {
+        return Err(backend_problem(BackendError::NotConfigured(name.scheme())));
+    }
     let detail = Some(text_of(&policy));
     admin
         .change(operator, "policy", name.to_string(), detail, move |broker| {
@@ -177,7 +214,7 @@ pub(super) async fn revoke(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Json<wire::RevokeAnswer>, Problem> {
-    let name: IdentityName = parse(&name)?;
+    let name: IdentityRef = parse(&name)?;
     let reason = json::<wire::RevokeRequest>(&body)?.reason;
     if reason.len() > MAX_REASON_BYTES {
         return Err(malformed("the reason is longer than 1024 bytes"));
@@ -197,7 +234,7 @@ pub(super) async fn restore(
     operator: Operator,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let name: IdentityName = parse(&name)?;
+    let name: IdentityRef = parse(&name)?;
     admin
         .change(operator, "restore", name.to_string(), None, move |broker| {
             broker.builtin.set_revoked(&name, None)

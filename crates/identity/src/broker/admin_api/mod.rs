@@ -68,6 +68,7 @@ pub(crate) fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/status", get(of::status))
         .route("/v1/identities", get(of::list))
+        .route("/v1/stores", get(of::stores))
         .route("/v1/identities/{name}", get(of::show).put(of::create).delete(of::remove))
         .route("/v1/identities/{name}/keys/{key}", put(of::set).delete(of::remove_key))
         .route("/v1/identities/{name}/views/{view}", put(of::set_view).delete(of::remove_view))

@@ -70,7 +70,7 @@ async fn verify(client: &Client, arguments: &Arguments, output: &Output) -> Resu
 fn text(line: &Line) -> String {
     let what = match &line.event {
         Event::Started { .. } => "broker started".to_owned(),
-        Event::Open { decision, reason, worker, grant, keys } => {
+        Event::Open { decision, reason, worker, grant, keys, leased } => {
             let verdict = match decision {
                 Verdict::Sealed => "sealed",
                 Verdict::Refused => "refused",
@@ -89,10 +89,18 @@ fn text(line: &Line) -> String {
             let keys: Vec<String> =
                 keys.iter().map(|key| format!("{} version {}", key.name, key.version)).collect();
             let keys = if keys.is_empty() { String::new() } else { format!("; keys {}", keys.join(", ")) };
-            format!("{verdict}{asked} to worker {worker}: {reason}{keys}")
+            let leased: Vec<String> =
+                leased.iter().map(|part| format!("; leased {} for {} s", part.id, part.seconds)).collect();
+            format!("{verdict}{asked} to worker {worker}: {reason}{keys}{}", leased.concat())
         }
         Event::Stopped { .. } => "broker stopped".to_owned(),
         Event::Released { worker, grant } => format!("released grant {grant} by worker {worker}"),
+        Event::Leased { worker, grant, lease } => {
+            format!("lease {}:{} for grant {grant} of worker {worker}", lease.scheme, lease.id)
+        }
+        Event::LeaseEnded { scheme, lease, grant, reason } => {
+            format!("lease {scheme}:{lease} of grant {grant} ended: {reason}")
+        }
         Event::Changed { operator_uid, change } => {
             let detail = change.detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
             format!("{} {} by uid {operator_uid}{detail}", change.action, change.subject)

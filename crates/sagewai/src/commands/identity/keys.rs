@@ -40,7 +40,7 @@ pub(super) async fn set(
 ) -> Result<(), Failure> {
     let name: IdentityName = parse("identity", &arguments.name)?;
     let key: KeyName = parse("key", &arguments.key)?;
-    let known = client.identities().await.map_err(failed)?.into_iter().any(|identity| identity.name == name);
+    let known = client.identities().await.map_err(failed)?.into_iter().any(|identity| identity.name == (&name).into());
     let value = secret_input::value(key.as_str(), arguments.stdin, arguments.file.as_deref())?;
     if !known {
         let policy = allow_namespace.map_or_else(Policy::default, Policy::for_namespace);
@@ -84,18 +84,18 @@ pub(super) async fn remove(
     view: Option<String>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let name: IdentityName = parse("identity", name)?;
+    let of_builtin = || parse::<IdentityName>("identity of the builtin file", name);
     let what = match (key, view) {
         (Some(key), _) => {
-            client.remove_key(&name, &parse("key", &key)?).await.map_err(failed)?;
+            client.remove_key(&of_builtin()?, &parse("key", &key)?).await.map_err(failed)?;
             format!("{name} {key}")
         }
         (None, Some(view)) => {
-            client.remove_view(&name, &parse("view", &view)?).await.map_err(failed)?;
+            client.remove_view(&of_builtin()?, &parse("view", &view)?).await.map_err(failed)?;
             format!("{name}/{view}")
         }
         (None, None) => {
-            client.remove(&name).await.map_err(failed)?;
+            client.remove(&parse("identity", name)?).await.map_err(failed)?;
             name.to_string()
         }
     };
