@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::action::{Action, TaskPhase};
 use crate::error;
+use crate::limits::MAX_TASKS_WITHOUT_WAIT;
 use crate::outcome::{RunError, RunOutcome};
 use crate::state::{FrameId, Phase, Purpose, State, Timer, Todo, Work};
 use crate::task::try_::{self, Verdict};
@@ -63,6 +64,22 @@ fn ask_around(turn: &mut Turn<'_>, mut origin: FrameId, mut error: RunError) -> 
 pub(crate) fn time_out_run(turn: &mut Turn<'_>, milliseconds: i64) -> Next {
     let error = RunError::at(error::timeout("run", milliseconds), "/timeout");
     end(turn, Vec::new(), error);
+    Next::Wait
+}
+
+/// The run goes in circles. No `try` is asked: it could go on with the next one.
+pub(crate) fn end_circle(turn: &mut Turn<'_>, id: FrameId) -> Next {
+    let instance = match turn.state.frame(id).path.task(turn.workflow) {
+        Some(task) => task.pointer.as_str(),
+        None => "",
+    };
+    let error = error::limit(format!(
+        "the run did {MAX_TASKS_WITHOUT_WAIT} tasks one after the other without a step or a wait: does a `then` lead back \
+         for ever? Let an `if` or a `switch` end the loop, or put a `wait` in it"
+    ));
+    let error = RunError::at(error, instance);
+    turn.note(id, TaskPhase::Faulted, Some(describe(&error)));
+    end(turn, vec![Todo::Begin(id)], error);
     Next::Wait
 }
 

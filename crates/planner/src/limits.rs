@@ -2,6 +2,9 @@
 
 /// Transitions that one call of [`crate::Run::apply`] makes before it yields.
 pub const MAX_TRANSITIONS_PER_TURN: u32 = 256;
+/// Tasks that a run does one after the other while it waits for nothing: no step, child run or timer. A run that does more goes
+/// in circles, and each of them is written to its history.
+pub const MAX_TASKS_WITHOUT_WAIT: u32 = 100_000;
 /// Tasks within tasks, function calls included.
 pub const MAX_DEPTH: u32 = 128;
 /// Tasks and lists of one run that may be in progress at once: forks in functions in forks multiply.

@@ -49,10 +49,17 @@ pub(crate) struct State {
     /// Timers that are set.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) timers: BTreeMap<TimerId, Timer>,
+    /// Tasks begun since something was awaited or decided last.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub(crate) tasks_without_wait: u32,
     /// Whether a yield has not been answered.
     pub(crate) yielded: bool,
     /// Ids given out so far.
     pub(crate) given: Given,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Counters of ids.
@@ -213,6 +220,7 @@ impl State {
             detached: BTreeSet::new(),
             children: BTreeMap::new(),
             timers: BTreeMap::new(),
+            tasks_without_wait: 0,
             yielded: false,
             given: Given::default(),
         }

@@ -7,7 +7,8 @@ use workflow::{FlowDirective, Task, Workflow};
 
 use crate::action::{Action, TaskNote, TaskPhase};
 use crate::limits::{
-    MAX_DELAY_MS, MAX_FUEL_PER_TRANSITION, MAX_FUEL_PER_TURN, MAX_OPEN_STEPS, MAX_TRANSITIONS_PER_TURN,
+    MAX_DELAY_MS, MAX_FUEL_PER_TRANSITION, MAX_FUEL_PER_TURN, MAX_OPEN_STEPS, MAX_TASKS_WITHOUT_WAIT,
+    MAX_TRANSITIONS_PER_TURN,
 };
 use crate::outcome::RunError;
 use crate::path::{self, Path};
@@ -79,7 +80,13 @@ impl<'a> Turn<'a> {
             return;
         }
         let mut next = match todo {
-            Todo::Begin(frame) => task::begin(self, frame),
+            Todo::Begin(frame) if self.state.tasks_without_wait == MAX_TASKS_WITHOUT_WAIT => {
+                fault::end_circle(self, frame)
+            }
+            Todo::Begin(frame) => {
+                self.state.tasks_without_wait += 1;
+                task::begin(self, frame)
+            }
             Todo::Finish(State::ROOT, output) => Next::End { output },
             Todo::Finish(frame, output) => Next::Finish { frame, output, then: None },
             Todo::Fault(frame, error) => Next::Fault { frame, error },

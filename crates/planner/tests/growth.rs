@@ -238,3 +238,56 @@ fn cost_of_a_step() {
     drive(COUNTING_LOOP, |_, _| {});
     eprintln!("{} ns a step of a loop with two expressions", start.elapsed().as_nanos() / 100_000);
 }
+
+/// A loop whose every round is caught by a `try` of its own: what ends it may not be caught.
+const CAUGHT: &str = "
+document: { dsl: '1.0.3', namespace: test, name: caught, version: '1.0.0' }
+do:
+  - spin: { try: [ { work: { set: { a: 1 } } } ], catch: { do: [ { go: { set: { b: 1 } } } ] }, then: spin }
+";
+
+/// A loop that waits once a round.
+const WAITING: &str = "
+document: { dsl: '1.0.3', namespace: test, name: waiting, version: '1.0.0' }
+do:
+  - pause: { wait: { seconds: 1 } }
+  - again: { set: { a: 1 }, then: pause }
+";
+
+/// The number of the counter in a snapshot, and the snapshot with another one.
+fn with_counter(run: &Run, count: u32) -> Run {
+    let mut snapshot: Value = serde_json::from_slice(&run.snapshot()).expect("a snapshot is JSON");
+    snapshot["state"]["tasks_without_wait"] = json!(count);
+    Run::restore(info(), run.workflow().clone(), snapshot.to_string().as_bytes()).expect("it is restored")
+}
+
+#[test]
+fn a_run_that_goes_in_circles_ends_with_a_clear_error() {
+    for document in [ENDLESS, CAUGHT] {
+        let mut run = Run::new(info(), parse(document));
+        run.apply(&Event::Started { input: json!({}), at: START }).expect("it starts");
+        let mut run = with_counter(&run, limits::MAX_TASKS_WITHOUT_WAIT - 100);
+        let actions = run.apply(&Event::Continued { at: START }).expect("it goes on");
+        let Some(Action::Finish(RunOutcome::Faulted { error })) = actions.last() else {
+            panic!("{:?}", run.status())
+        };
+        assert!(error.detail.contains("without a step or a wait"), "{error:?}");
+        assert!(error.instance.starts_with("/do/0/spin"), "{error:?}");
+
+        let retried = run.apply(&Event::RetryRequested { at: START }).expect("it can be retried");
+        assert!(matches!(retried.last(), Some(Action::Yield)), "a person may let it go on");
+    }
+}
+
+#[test]
+fn an_event_that_was_waited_for_makes_the_count_begin_anew() {
+    let mut run = Run::new(info(), parse(WAITING));
+    run.apply(&Event::Started { input: json!({}), at: START }).expect("it starts");
+    for round in 1..=5 {
+        run = with_counter(&run, limits::MAX_TASKS_WITHOUT_WAIT);
+        let timer = protocol::id::TimerId(round);
+        let at = Timestamp(START.0 + 1000 * i64::from(round));
+        run.apply(&Event::TimerFired { timer, at }).expect("the timer was set");
+        assert_eq!(run.status(), Status::Waiting);
+    }
+}

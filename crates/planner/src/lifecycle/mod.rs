@@ -17,6 +17,14 @@ use crate::turn::Turn;
 
 /// Takes an event: changes the state and puts what follows on the agenda.
 pub(crate) fn accept(turn: &mut Turn<'_>, event: &Event) -> Result<(), Rejected> {
+    take(turn, event)?;
+    if !matches!(event, Event::Continued { .. }) {
+        turn.state.tasks_without_wait = 0;
+    }
+    Ok(())
+}
+
+fn take(turn: &mut Turn<'_>, event: &Event) -> Result<(), Rejected> {
     match event {
         Event::Started { input, .. } => started::accept(turn, event, input),
         Event::StepFinished { step, outcome, .. } => step_finished::accept(turn, event, *step, outcome),
