@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 /// Measures sagewai beside its peers. `cargo xtask bench` gives it what it needs.
 #[derive(Debug, Parser)]
 pub(crate) struct Arguments {
-    /// What to measure; nothing named means everything.
+    /// What to measure; nothing named means everything, or with --long that alone.
     #[arg(value_enum)]
     groups: Vec<Group>,
     /// The release build of sagewai.
@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Operations of a turn where they come one at a time.
     #[arg(long, default_value_t = 200)]
     pub(crate) operations: usize,
+    /// Also what takes minutes: a million pending runs, a run of a hundred thousand steps.
+    #[arg(long)]
+    pub(crate) long: bool,
 }
 
 /// Rows that belong together.
@@ -48,7 +51,7 @@ pub(crate) enum Group {
 impl Arguments {
     /// Whether this group is to be measured.
     pub(crate) fn wants(&self, group: Group) -> bool {
-        self.groups.is_empty() || self.groups.contains(&group)
+        self.groups.is_empty() && !self.long || self.groups.contains(&group)
     }
 
     /// How long a turn under load is counted.

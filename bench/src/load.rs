@@ -1,7 +1,7 @@
 //! Load: a closed loop of some connections, each with one run under way, or one run at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -58,6 +58,41 @@ pub(crate) async fn closed_loop(
     while let Some(ended) = tasks.join_next().await {
         latency.extend(&ended??);
     }
+    Ok(Turn { calls: latency.len(), time, server_cpu, latency })
+}
+
+/// Makes `count` calls, `outstanding` of them at once; all are counted.
+pub(crate) async fn count_loop(
+    call: &Call,
+    outstanding: usize,
+    count: usize,
+    server: &Process,
+) -> Result<Turn> {
+    let left = Arc::new(AtomicUsize::new(count));
+    let call = Arc::new(call.clone());
+    let (began, cpu) = (Instant::now(), server.cpu()?);
+    let mut tasks = JoinSet::new();
+    for _ in 0..outstanding {
+        let (mut connection, call, left) =
+            (Connection::open(call.address).await?, Arc::clone(&call), Arc::clone(&left));
+        tasks.spawn(async move {
+            let mut latency = Samples::default();
+            let taken = |left: &AtomicUsize| {
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            };
+            while taken(&left) {
+                let began = Instant::now();
+                connection.run(&call).await?;
+                latency.add(began.elapsed());
+            }
+            anyhow::Ok(latency)
+        });
+    }
+    let mut latency = Samples::default();
+    while let Some(ended) = tasks.join_next().await {
+        latency.extend(&ended??);
+    }
+    let (time, server_cpu) = (began.elapsed(), server.cpu()?.saturating_sub(cpu));
     Ok(Turn { calls: latency.len(), time, server_cpu, latency })
 }
 

@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod machine;
 mod orchestration;
+mod orchestration_long;
 mod process;
 mod restate;
 mod rows;
@@ -65,6 +66,9 @@ async fn measure(
     }
     if arguments.wants(Group::Orchestration) {
         take("orchestration", orchestration::measure(arguments).await);
+    }
+    if arguments.long {
+        take("orchestration, long", orchestration_long::measure(arguments).await);
     }
     if let Some(spawner) = spawner {
         take("sandbox", sandboxes::measure(arguments, spawner).await);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -92,18 +92,17 @@ impl Sagewai {
     /// Starts a server without workers; its data is `WORK/NAME`.
     pub(crate) async fn start(binary: &Path, work: &Path, name: &str) -> Result<Sagewai> {
         let folder = fresh_folder(work, name)?;
-        let mut command = Command::new(binary);
-        command
-            .args(["server", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
-            .arg(folder.join("server"));
-        let mut server = Process::start("server", &folder, &mut command)?;
-        let of = |before: &'static str| {
-            move |line: &str| line.split_once(before).map(|(_, rest)| rest.trim().to_owned())
-        };
-        let listens = server.said("where it listens", of("server listens on http://")).await?;
+        let (mut server, address) = start_server(binary, &folder).await?;
         let token = server.said("its token", of("admin token, shown once: ")).await?;
-        let address = listens.parse().with_context(|| format!("`{listens}` is no address"))?;
         Ok(Sagewai { workers: Vec::new(), server, binary: binary.to_owned(), folder, address, token })
+    }
+
+    /// Stops the server and starts another one over its data; how long the start took.
+    pub(crate) async fn restart(&mut self) -> Result<Duration> {
+        self.server.stop();
+        let began = Instant::now();
+        (self.server, self.address) = start_server(&self.binary, &self.folder).await?;
+        Ok(began.elapsed())
     }
 
     /// Adds a worker and waits until it is connected.
@@ -193,6 +192,20 @@ impl Sagewai {
             judge,
         }
     }
+}
+
+async fn start_server(binary: &Path, folder: &Path) -> Result<(Process, SocketAddr)> {
+    let mut command = Command::new(binary);
+    command.args(["server", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(folder.join("server"));
+    let mut server = Process::start("server", folder, &mut command)?;
+    let listens = server.said("where it listens", of("server listens on http://")).await?;
+    let address = listens.parse().with_context(|| format!("`{listens}` is no address"))?;
+    Ok((server, address))
+}
+
+/// What follows on a line.
+fn of(before: &'static str) -> impl Fn(&str) -> Option<String> {
+    move |line| line.split_once(before).map(|(_, rest)| rest.trim().to_owned())
 }
 
 /// Reads a run, whole where the server waited for its end and else as lists show it.

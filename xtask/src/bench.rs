@@ -31,11 +31,14 @@ pub(crate) struct Options {
     /// Operations of a turn where they come one at a time.
     #[arg(long)]
     operations: Option<usize>,
+    /// Also what takes minutes: a million pending runs, a run of a hundred thousand steps.
+    #[arg(long)]
+    long: bool,
 }
 
 impl Options {
     fn wants(&self, group: &str) -> bool {
-        self.groups.is_empty() || self.groups.iter().any(|wanted| wanted == group)
+        self.groups.is_empty() && !self.long || self.groups.iter().any(|wanted| wanted == group)
     }
 }
 
@@ -54,6 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     bench.arg("--sagewai").arg(target().join("release/sagewai")).arg("--work").arg(folder.join("data"));
     if let Some(restate) = restate {
         bench.arg("--restate").arg(restate);
+    }
+    if options.long {
+        bench.arg("--long");
     }
     if let Some(json) = &options.json {
         bench.arg("--json").arg(std::path::absolute(json)?);
