@@ -47,6 +47,9 @@ impl GrantKey {
     }
 }
 
+/// Planners beside one for each processor: some may be held up by long expressions.
+const SPARE_PLANNERS: usize = 2;
+
 impl Default for ControlConfig {
     fn default() -> Self {
         ControlConfig {
@@ -54,7 +57,7 @@ impl Default for ControlConfig {
             grant_key: None,
             lease: Duration::from_secs(15),
             heartbeat: Duration::from_secs(5),
-            planner_threads: 8,
+            planner_threads: std::thread::available_parallelism().map_or(2, usize::from) + SPARE_PLANNERS,
             cached_runs: 10_000,
             ready_window: 10_000,
             snapshot_events: 64,

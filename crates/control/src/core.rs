@@ -10,12 +10,13 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::clock::Clock;
 use crate::dispatch::leases::Leases;
 use crate::driver::committer::ToCommitter;
+use crate::driver::ends::Ends;
 use crate::driver::input::RunIds;
 use crate::driver::planning::Planning;
 use crate::driver::schedule::Schedule;
 use crate::driver::timers::Bell;
 use crate::hub::Hub;
-use crate::logs::LogEntry;
+use crate::logs::{LogEntry, ToLog};
 use crate::metrics::Metrics;
 use crate::watch::RunEvent;
 use crate::workers::grants::Grants;
@@ -35,9 +36,10 @@ pub(crate) struct Core {
     pub(crate) leases: Leases,
     pub(crate) registry: Registry,
     pub(crate) bell: Bell,
+    pub(crate) ends: Arc<Ends>,
     pub(crate) watchers: Arc<Hub<RunEvent>>,
     pub(crate) log_tails: Arc<Hub<LogEntry>>,
-    pub(crate) log_writer: mpsc::Sender<store::LogChunk>,
+    pub(crate) log_writer: mpsc::Sender<ToLog>,
     pub(crate) committer: mpsc::Sender<ToCommitter>,
     pub(crate) beats: mpsc::Sender<crate::workers::liveness::Beat>,
     pub(crate) grants: Option<Grants>,

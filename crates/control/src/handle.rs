@@ -88,7 +88,26 @@ impl Control {
 
     /// Accepts a run; returns its id after the commit.
     pub async fn submit(&self, run: NewRun) -> Result<RunId, SubmitError> {
-        submit::submit(&self.core, run).await
+        submit::submit(&self.core, run, false).await.map(|accepted| accepted.run)
+    }
+
+    /// As [`Control::submit`], with what lists show of the run and, with `waits`, its end.
+    pub(crate) async fn accept(&self, run: NewRun, waits: bool) -> Result<submit::Accepted, SubmitError> {
+        submit::submit(&self.core, run, waits).await
+    }
+
+    /// Waits for the end of a run; at once if it has ended.
+    pub(crate) async fn ended(&self, run: RunId) -> Result<(), ControlError> {
+        // From before the look, so that it is not missed in between.
+        let end = self.core.ends.of(run);
+        let summary = self.core.store.run_summary(run).await;
+        let summary = summary
+            .map_err(|error| ControlError::Unavailable(error.to_string()))?
+            .ok_or(ControlError::NoSuchRun(run))?;
+        if !summary.status.is_final() {
+            end.reached().await;
+        }
+        Ok(())
     }
 
     /// Ends a run; its running steps are told to stop. Cancelling a run that has ended is a conflict.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::id::{AttemptId, RunId, StepId, Timestamp};
 use store::{LogBody, LogChunk, LogCursor, LogFilter};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::core::Core;
 use crate::error::ControlError;
@@ -60,6 +60,27 @@ pub struct LogEntry {
     pub data: Bytes,
 }
 
+/// What the log's writer is told.
+pub(crate) enum ToLog {
+    /// A chunk to store.
+    Chunk(LogChunk),
+    /// To be answered when all chunks before it are stored, or dropped with a note in the server's log.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Acts once all that was passed on before is stored: the log of a step is complete when its end is seen.
+pub(crate) fn when_stored(core: &Arc<Core>, act: impl FnOnce(&Core) + Send + 'static) {
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let (stored, told) = oneshot::channel();
+        if core.log_writer.send(ToLog::Flush(stored)).await.is_ok() {
+            // Without an answer the server is stopping.
+            let _ = told.await;
+        }
+        act(&core);
+    });
+}
+
 /// Passes a chunk on to followers and to the store; waits while the store is behind.
 pub(crate) async fn pass_on(core: &Core, entry: LogEntry) {
     let chunk = LogChunk {
@@ -75,22 +96,56 @@ pub(crate) async fn pass_on(core: &Core, entry: LogEntry) {
     };
     core.log_tails.tell(entry.attempt.run, entry);
     // The writer ends with the server only.
-    let _ = core.log_writer.send(chunk).await;
+    let _ = core.log_writer.send(ToLog::Chunk(chunk)).await;
 }
 
 /// Stores chunks for ever, in batches.
-pub(crate) async fn write(core: Arc<Core>, mut chunks: mpsc::Receiver<LogChunk>) {
-    let mut batch = Vec::new();
-    while chunks.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        if batch.len() < MAX_BATCH {
-            tokio::time::sleep(GATHER).await;
-            while batch.len() < MAX_BATCH
-                && let Ok(chunk) = chunks.try_recv()
+pub(crate) async fn write(core: Arc<Core>, mut told: mpsc::Receiver<ToLog>) {
+    while let Some(first) = told.recv().await {
+        let mut batch = Batch::default();
+        batch.take(first);
+        let gather = async {
+            while !batch.is_due()
+                && let Some(next) = told.recv().await
             {
-                batch.push(chunk);
+                batch.take(next);
             }
+        };
+        // What has come until then is stored.
+        let _ = tokio::time::timeout(GATHER, gather).await;
+        while batch.chunks.len() < MAX_BATCH
+            && let Ok(next) = told.try_recv()
+        {
+            batch.take(next);
         }
-        store_batch(&core, std::mem::take(&mut batch)).await;
+        if !batch.chunks.is_empty() {
+            store_batch(&core, batch.chunks).await;
+        }
+        for stored in batch.flushes {
+            // Who waited may have gone.
+            let _ = stored.send(());
+        }
+    }
+}
+
+/// What is stored at once, and who waits for it.
+#[derive(Default)]
+struct Batch {
+    chunks: Vec<LogChunk>,
+    flushes: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn take(&mut self, told: ToLog) {
+        match told {
+            ToLog::Chunk(chunk) => self.chunks.push(chunk),
+            ToLog::Flush(stored) => self.flushes.push(stored),
+        }
+    }
+
+    /// Whether nothing more is waited for.
+    fn is_due(&self) -> bool {
+        !self.flushes.is_empty() || self.chunks.len() >= MAX_BATCH
     }
 }
 
@@ -185,15 +240,14 @@ impl Tail {
             return Phase::Over;
         }
         match has_ended(&self.core, self.filter.run).await {
-            true => self.read_again().await,
+            true => self.read_again(),
             false => Phase::Live,
         }
     }
 
-    /// Reads the store once more, when what is queued for it had time to arrive.
-    async fn read_again(&mut self) -> Phase {
+    /// Reads the store once more: it has all that was written before the end.
+    fn read_again(&mut self) -> Phase {
         self.from = self.start;
-        tokio::time::sleep(GATHER * 4).await;
         Phase::Last
     }
 
@@ -216,7 +270,7 @@ impl Tail {
                 }
             },
             told = ends.next() => match told {
-                Told::Item(RunEvent::Status { ended: true, .. }) => self.phase = self.read_again().await,
+                Told::Item(RunEvent::Status { ended: true, .. }) => self.phase = self.read_again(),
                 Told::Item(_) => {}
                 Told::Missed => self.phase = Phase::Stored,
             },

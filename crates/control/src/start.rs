@@ -53,6 +53,7 @@ pub async fn start(
         leases: Leases::default(),
         registry: Registry::default(),
         bell: Bell::default(),
+        ends: Arc::default(),
         watchers: Arc::new(Hub::new(WATCH_BUFFER)),
         log_tails: Arc::new(Hub::new(logs::TAIL_BUFFER)),
         log_writer,

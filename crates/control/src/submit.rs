@@ -8,13 +8,14 @@ use planner::Event;
 use planner::limits::MAX_VALUE_BYTES;
 use protocol::id::RunId;
 use sha2::{Digest, Sha256};
-use store::Idempotency;
+use store::{Idempotency, RunStatus, RunSummary};
 use tokio::sync::oneshot;
 use workflow::{Diagnostic, Diagnostics, Severity, Workflow};
 
 use crate::core::Core;
 use crate::driver::documents::{DOCUMENT_LABEL, DocumentError, MAX_DOCUMENT_BYTES};
-use crate::driver::input::{Creation, Input};
+use crate::driver::ends::End;
+use crate::driver::input::{Created, Creation, Input};
 use crate::error::SubmitError;
 use crate::handle::{NewRun, Source};
 
@@ -31,8 +32,18 @@ pub(crate) enum ParseError {
     Unavailable(String),
 }
 
-/// Accepts a run.
-pub(crate) async fn submit(core: &Arc<Core>, run: NewRun) -> Result<RunId, SubmitError> {
+/// A run that was accepted.
+pub(crate) struct Accepted {
+    /// Its id.
+    pub(crate) run: RunId,
+    /// What lists show of it; `None` where the same request was stored before.
+    pub(crate) summary: Option<RunSummary>,
+    /// Its end, from the commit on that made it, where it was asked for and the run is new.
+    pub(crate) end: Option<End>,
+}
+
+/// Accepts a run. With `waits`, its end can be waited for.
+pub(crate) async fn submit(core: &Arc<Core>, run: NewRun, waits: bool) -> Result<Accepted, SubmitError> {
     let unavailable = |reason: &str| SubmitError::Unavailable(reason.to_owned());
     let _admitted = core.admissions.acquire().await.map_err(|_| unavailable("the server is stopping"))?;
     let NewRun { namespace, source, input, idempotency_key, mut labels } = run;
@@ -68,10 +79,37 @@ pub(crate) async fn submit(core: &Arc<Core>, run: NewRun) -> Result<RunId, Submi
         idempotency,
         at,
     };
+    let run = core.ids.next();
+    let shown = summary(run, &new);
+    let end = waits.then(|| core.ends.of(run));
     let (reply, answer) = oneshot::channel();
     let creation = Creation { new, workflow, event: Event::Started { input, at }, reply };
-    core.schedule.push(core.ids.next(), Input::Create(Box::new(creation)));
-    answer.await.map_err(|_| unavailable("the server is stopping"))?
+    core.schedule.push(run, Input::Create(Box::new(creation)));
+    match answer.await.map_err(|_| unavailable("the server is stopping"))?? {
+        Created::New { status, version, at } => {
+            let finished_at = status.is_final().then_some(at);
+            let summary = RunSummary { status, version, updated_at: at, finished_at, ..shown };
+            Ok(Accepted { run, summary: Some(summary), end })
+        }
+        Created::Repeated(run) => Ok(Accepted { run, summary: None, end: None }),
+    }
+}
+
+/// What lists show of a run before its first turn.
+fn summary(run: RunId, new: &store::NewRun) -> RunSummary {
+    RunSummary {
+        run,
+        namespace: new.namespace.clone(),
+        workflow: new.workflow.clone(),
+        workflow_version: new.version.clone(),
+        labels: new.labels.clone(),
+        status: RunStatus::Pending,
+        version: 0,
+        parent: None,
+        created_at: new.at,
+        updated_at: new.at,
+        finished_at: None,
+    }
 }
 
 /// The workflow of a source, and the hash of its text where it is not published.

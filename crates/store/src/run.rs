@@ -116,6 +116,17 @@ pub struct RunValues {
     pub error: Option<Bytes>,
 }
 
+/// A run as people see it: everything of one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPage {
+    /// What lists show.
+    pub summary: RunSummary,
+    /// Input, output and error.
+    pub values: RunValues,
+    /// Its first steps, in order.
+    pub steps: Vec<Step>,
+}
+
 /// Which runs are listed; an empty filter lists all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {

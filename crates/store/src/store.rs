@@ -7,8 +7,8 @@ use protocol::id::{RunId, StepId, Timestamp};
 use crate::blob::BlobId;
 use crate::{
     ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
-    PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunSummary, RunValues, Step, StoreError, Timer,
-    TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor, WorkflowFilter,
+    PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunPage, RunSummary, RunValues, Step, StoreError,
+    Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor, WorkflowFilter,
 };
 
 /// A durable memory. What a call has answered survives the end of the process and of the machine's power.
@@ -50,6 +50,9 @@ pub trait Store: Send + Sync {
 
     /// Input, output and error of a run; `None` if there is no such run.
     async fn run_values(&self, run: RunId) -> Result<Option<RunValues>, StoreError>;
+
+    /// A run as people see it, with its first steps, of one moment; `None` if there is no such run.
+    async fn run_page(&self, run: RunId, steps: usize) -> Result<Option<RunPage>, StoreError>;
 
     /// History entries with a number above `after`, in order. Empty for an unknown run.
     async fn history(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<HistoryEntry>, StoreError>;

@@ -134,12 +134,18 @@ impl FromRequestParts<Api> for Caller {
             Problem::new(Kind::Unauthenticated, "the token is not known: it may be mistyped, or revoked")
                 .hint("ask an admin for a token: sagewai token create")
         };
+        if let Some(caller) = api.callers.find(&hash) {
+            return Ok(caller);
+        }
+        let asked = api.callers.ask();
         let found = api.store.token_by_hash(&hash).await?.ok_or_else(unknown)?;
         if !bool::from(found.hash.ct_eq(&hash)) {
             return Err(unknown());
         }
         let access = Access::decode(&found.role).ok_or_else(unknown)?;
-        Ok(Caller { token_name: found.name, access })
+        let caller = Caller { token_name: found.name, access };
+        api.callers.note(asked, hash, &caller);
+        Ok(caller)
     }
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod extract;
 mod health;
 mod join_tokens;
+mod known;
 mod limits;
 #[expect(unused_qualifications, reason = "utoipa qualifies the types of `params(...)`")]
 mod logs;

@@ -38,13 +38,15 @@ pub enum Kind {
     Overloaded,
     /// The server cannot do its work now, for instance because its store does not answer.
     Unavailable,
+    /// The server's disk is full.
+    StorageFull,
     /// A fault of the server; its log has the cause.
     Internal,
 }
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::MalformedRequest,
         Kind::InvalidDocument,
         Kind::Unauthenticated,
@@ -58,6 +60,7 @@ impl Kind {
         Kind::UnsupportedMediaType,
         Kind::Overloaded,
         Kind::Unavailable,
+        Kind::StorageFull,
         Kind::Internal,
     ];
 
@@ -169,7 +172,14 @@ impl Kind {
                 "unavailable",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The server cannot work now",
-                "Its store does not answer or is full. What was acknowledged is kept. Try again; /readyz says when.",
+                "Its store does not answer. What was acknowledged is kept. Try again; /readyz says when.",
+            ),
+            Kind::StorageFull => (
+                "storage-full",
+                StatusCode::INSUFFICIENT_STORAGE,
+                "The server's disk is full",
+                "What was acknowledged is kept, and nothing new can be stored. Free some space in the server's data folder, \
+                 for instance by keeping fewer runs (`server.keep-runs`), then try again.",
             ),
             Kind::Internal => (
                 "internal",

@@ -9,9 +9,8 @@ use crate::{ControlError, PublishError, SubmitError};
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full | StoreError::Busy | StoreError::Closed => {
-                Problem::new(Kind::Unavailable, error.to_string())
-            }
+            StoreError::Full => Problem::new(Kind::StorageFull, error.to_string()),
+            StoreError::Busy | StoreError::Closed => Problem::new(Kind::Unavailable, error.to_string()),
             StoreError::Invalid(detail) => Problem::new(Kind::MalformedRequest, detail),
             StoreError::Exists { .. } => Problem::new(Kind::Conflict, error.to_string()),
             StoreError::Locked { .. }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::known::KnownCallers;
 use super::limits::{self, STREAM_LIMIT};
 use super::{
     artifacts, events, health, join_tokens, logs, metrics, openapi, problem, runs, steps, submit, tokens,
@@ -24,6 +25,7 @@ pub struct Api {
     pub(super) control: Control,
     pub(super) store: Arc<dyn Store>,
     pub(super) blobs: Blobs,
+    pub(super) callers: Arc<KnownCallers>,
     /// One permit per open stream.
     pub(super) streams: Arc<Semaphore>,
 }
@@ -31,7 +33,13 @@ pub struct Api {
 /// The REST API, `/healthz`, `/readyz` and `/metrics`; `blobs` is where artifacts are. The gRPC service of the workers may be merged into it.
 pub fn router(control: Control, blobs: Blobs) -> Router {
     let store = control.store().clone();
-    let api = Api { control, store, blobs, streams: Arc::new(Semaphore::new(STREAM_LIMIT)) };
+    let api = Api {
+        control,
+        store,
+        blobs,
+        callers: Arc::default(),
+        streams: Arc::new(Semaphore::new(STREAM_LIMIT)),
+    };
     let (router, document) = documented().split_for_parts();
     let document = openapi::render(&document);
     router

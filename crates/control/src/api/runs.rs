@@ -8,7 +8,7 @@ use bytes::Bytes;
 use protocol::id::RunId;
 use serde::Deserialize;
 use serde_json::Value;
-use store::RunFilter;
+use store::{RunFilter, RunPage};
 use utoipa::IntoParams;
 
 use super::Api;
@@ -87,16 +87,19 @@ pub(super) async fn show(
     caller: Caller,
     RunPath(id): RunPath,
 ) -> Result<Json<Run>, Problem> {
-    readable_summary(&api, &caller, id).await?;
-    read(&api, id).await.map(Json)
+    caller.require(Role::Viewer)?;
+    let run = read(&api, id).await?;
+    if !caller.sees(&run.summary.namespace) {
+        return Err(no_such_run(id));
+    }
+    Ok(Json(run))
 }
 
 /// A run as it is now. The caller has been checked.
 pub(super) async fn read(api: &Api, id: RunId) -> Result<Run, Problem> {
-    let missing = || Problem::not_found(format_args!("run {id}"));
-    let summary = api.store.run_summary(id).await?.ok_or_else(missing)?;
-    let values = api.store.run_values(id).await?.ok_or_else(missing)?;
-    let (steps, more_steps) = steps::page(api, id, None, RUN_STEP_ROWS).await?;
+    let found = api.store.run_page(id, RUN_STEP_ROWS + 1).await?.ok_or_else(|| no_such_run(id))?;
+    let RunPage { summary, values, steps } = found;
+    let (steps, more_steps) = steps::shown(api, steps, RUN_STEP_ROWS);
     Ok(Run {
         summary: summary.into(),
         input: json(&values.input),
@@ -210,8 +213,12 @@ pub(super) async fn readable_summary(
     caller.require(Role::Viewer)?;
     match api.store.run_summary(id).await? {
         Some(summary) if caller.sees(&summary.namespace) => Ok(summary),
-        _ => Err(Problem::not_found(format_args!("run {id}")).hint("sagewai runs list shows the runs")),
+        _ => Err(no_such_run(id)),
     }
+}
+
+fn no_such_run(id: RunId) -> Problem {
+    Problem::not_found(format_args!("run {id}")).hint("sagewai runs list shows the runs")
 }
 
 async fn operable(api: &Api, caller: &Caller, id: RunId) -> Result<store::RunSummary, Problem> {

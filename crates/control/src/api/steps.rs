@@ -45,7 +45,11 @@ pub(super) async fn page(
     after: Option<StepId>,
     rows: usize,
 ) -> Result<(Vec<Step>, Option<String>), Problem> {
-    let mut read = api.store.steps(run, after, rows + 1).await?;
+    Ok(shown(api, api.store.steps(run, after, rows + 1).await?, rows))
+}
+
+/// The first `rows` of the steps that were read, and the cursor of the next page, if more were read.
+pub(super) fn shown(api: &Api, mut read: Vec<store::Step>, rows: usize) -> (Vec<Step>, Option<String>) {
     let more = read.len() > rows;
     read.truncate(rows);
     let next = if more { read.last().map(|step| cursor::encode(&step.step)) } else { None };
@@ -54,6 +58,5 @@ pub(super) async fn page(
             if row.state == store::StepState::Ready { api.control.waiting_reason(&row.class) } else { None };
         Step { waiting, ..Step::from(row) }
     });
-    let steps = steps.collect();
-    Ok((steps, next))
+    (steps.collect(), next)
 }

@@ -13,6 +13,7 @@ use super::model::{OWN_LABELS, Role, RunSummary, SubmitRun};
 use super::problem::{Kind, Problem};
 use super::runs::{read, readable_summary};
 use super::wait;
+use crate::submit::Accepted;
 use crate::{NewRun, Source};
 
 /// Submits a run. It is stored when this answers. The same `Idempotency-Key` with the same request gives the same run.
@@ -38,15 +39,20 @@ pub(super) async fn submit(
     let preference = wait::preference(&headers);
     let idempotency_key = idempotency_key(&headers)?;
     let run = new_run(&caller, request, idempotency_key)?;
-    let id = api.control.submit(run).await?;
+    let Accepted { run: id, summary, end } = api.control.accept(run, preference.is_some()).await?;
     let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
     if let Some(limit) = preference
-        && wait::until_ended(&api, id, limit).await?
+        && wait::until_ended(&api, id, end, limit).await?
     {
         let applied = [("preference-applied", format!("wait={}", limit.as_secs()))];
         return Ok((StatusCode::CREATED, location, applied, Json(read(&api, id).await?)).into_response());
     }
-    let summary = RunSummary::from(readable_summary(&api, &caller, id).await?);
+    let summary = match summary {
+        // Of its first commit: what came after may have changed it.
+        Some(summary) if preference.is_none() => summary,
+        _ => readable_summary(&api, &caller, id).await?,
+    };
+    let summary = RunSummary::from(summary);
     Ok((StatusCode::CREATED, location, Json(summary)).into_response())
 }
 

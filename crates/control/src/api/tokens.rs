@@ -92,7 +92,10 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require_whole_admin()?;
-    if api.store.revoke_token(&id).await? {
+    let revoked = api.store.revoke_token(&id).await;
+    // Whatever the answer: a revocation may be stored though the store could not say so.
+    api.callers.forget_all();
+    if revoked? {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Problem::not_found(format_args!("token {id}")).hint("sagewai token list shows the ids"))

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use futures_util::StreamExt;
 use protocol::id::RunId;
 
 use super::Api;
 use super::events::permit;
 use super::problem::Problem;
-use crate::watch::RunEvent;
+use crate::driver::ends::End;
 
 /// The longest that an answer waits, seconds; a longer wish is cut to it.
 pub(super) const WAIT_LIMIT_SECONDS: u64 = 60;
@@ -23,25 +22,25 @@ pub(super) fn preference(headers: &HeaderMap) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.min(WAIT_LIMIT_SECONDS)))
 }
 
-/// Waits until a run has ended; `false` if it has not after `limit`.
-pub(super) async fn until_ended(api: &Api, run: RunId, limit: Duration) -> Result<bool, Problem> {
+/// Waits until a run has ended; `false` if it has not after `limit`. `end` is the end of a run that was just made.
+pub(super) async fn until_ended(
+    api: &Api,
+    run: RunId,
+    end: Option<End>,
+    limit: Duration,
+) -> Result<bool, Problem> {
     let _permit = permit(api)?;
-    let mut events = api.control.watch(run).await?;
     let ended = async {
-        while let Some(event) = events.next().await {
-            match event {
-                RunEvent::Status { ended: true, .. } => return true,
-                // Events were missed; the end may be among them.
-                RunEvent::Resync => match api.control.watch(run).await {
-                    Ok(again) => events = again,
-                    Err(_) => return false,
-                },
-                _ => {}
-            }
+        match end {
+            Some(end) => end.reached().await,
+            None => api.control.ended(run).await?,
         }
-        false
+        Ok(())
     };
-    Ok(tokio::time::timeout(limit, ended).await.unwrap_or(false))
+    match tokio::time::timeout(limit, ended).await {
+        Ok(reached) => reached.map(|()| true),
+        Err(_) => Ok(false),
+    }
 }
 
 #[cfg(test)]

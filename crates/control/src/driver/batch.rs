@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use protocol::id::{AttemptId, Timestamp};
+use protocol::id::{AttemptId, RunId, TimerId, Timestamp};
 use store::{StepChange, Turn};
 
 use super::input::Started;
@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Other,
     /// A step that was ready before is leased.
     Lease(Match),
+    /// A timer of a run that cannot be loaded is set anew.
+    Postponed(RunId, TimerId),
     /// A step of a lost worker becomes ready again.
     Release(Box<Release>),
 }
@@ -64,6 +66,12 @@ impl Batch {
     /// A change that nobody waits for.
     pub(crate) fn add_lone(&mut self, turn: Turn) {
         self.add(turn, Purpose::Other);
+    }
+
+    /// A timer of a run that cannot be loaded is set anew.
+    pub(crate) fn add_postponed(&mut self, turn: Turn, timer: TimerId) {
+        let run = turn.run;
+        self.add(turn, Purpose::Postponed(run, timer));
     }
 
     /// A step's work has begun.
@@ -133,7 +141,7 @@ impl Batch {
     }
 }
 
-fn cleared(change: &store::TimerChange) -> Option<protocol::id::TimerId> {
+fn cleared(change: &store::TimerChange) -> Option<TimerId> {
     match change {
         store::TimerChange::Clear { timer } => Some(*timer),
         store::TimerChange::Set { .. } => None,

@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::id::{AttemptId, RunId};
+use protocol::id::{AttemptId, RunId, TimerId};
 use store::{MAX_PAGE_ROWS, ReadyStep, RunFilter, RunStatus, StoreError, Turn, TurnOutcome};
 use tokio::sync::mpsc;
 
@@ -32,6 +32,8 @@ pub(crate) enum ToCommitter {
     Turn(Box<PlannedTurn>),
     /// A change that nobody waits for.
     Lone(Turn),
+    /// A timer of a run that cannot be loaded is set anew.
+    Postpone(Turn, TimerId),
     /// A worker has opened a stream.
     Connect(Box<Connect>),
     /// A stream has ended.
@@ -193,6 +195,7 @@ impl Committer {
         match message {
             ToCommitter::Turn(_) => unreachable!("turns are kept apart"),
             ToCommitter::Lone(turn) => batch.add_lone(turn),
+            ToCommitter::Postpone(turn, timer) => batch.add_postponed(turn, timer),
             ToCommitter::Connect(connect) => self.connect(batch, *connect).await,
             ToCommitter::Disconnect(link) => self.board.disconnect(&link),
             ToCommitter::Credit(link, credit) => self.board.add_credit(&link, credit),

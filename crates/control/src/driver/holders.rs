@@ -23,6 +23,9 @@ impl Committer {
     /// The committer reads the leases itself: it is the one who writes them, so that none is on its way meanwhile.
     pub(crate) async fn connect(&mut self, batch: &mut Batch, connect: Connect) {
         let Connect { link, held, draining } = connect;
+        if let Some(former) = self.board.link(&link.name) {
+            former.replace();
+        }
         self.board.disconnect_name(&link.name);
         let read = async {
             let leases = self.core.store.worker_leases(&link.name).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use planner::{ChildId, Event};
 use protocol::id::{AttemptId, RunId, TimerId, Timestamp};
+use store::RunStatus;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use workflow::Workflow;
@@ -34,8 +35,27 @@ pub(crate) struct Creation {
     pub(crate) workflow: Arc<Workflow>,
     /// [`Event::Started`].
     pub(crate) event: Event,
-    /// Who waits for its id.
-    pub(crate) reply: oneshot::Sender<Result<RunId, SubmitError>>,
+    /// Who waits for it.
+    pub(crate) reply: CreationReply,
+}
+
+/// Who waits for a run to be made.
+pub(crate) type CreationReply = oneshot::Sender<Result<Created, SubmitError>>;
+
+/// What became of a creation.
+#[derive(Debug)]
+pub(crate) enum Created {
+    /// The run is stored, and so is its first turn.
+    New {
+        /// Its status after that turn.
+        status: RunStatus,
+        /// Count of its events.
+        version: u64,
+        /// When that turn was planned.
+        at: Timestamp,
+    },
+    /// The same request was stored before, as this run.
+    Repeated(RunId),
 }
 
 /// Where an event came from.

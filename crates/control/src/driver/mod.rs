@@ -12,6 +12,7 @@
 pub(crate) mod batch;
 pub(crate) mod committer;
 pub(crate) mod documents;
+pub(crate) mod ends;
 pub(crate) mod holders;
 pub(crate) mod input;
 pub(crate) mod live;

@@ -8,12 +8,10 @@ use planner::{Event, Rejected, RunOutcome, TaskNote};
 use protocol::id::{RunId, StepId, TimerId, Timestamp};
 use protocol::step::StepOutcome;
 use store::{StepChange, StepState, Turn};
-use tokio::sync::oneshot;
 
-use super::input::{Input, Origin};
+use super::input::{CreationReply, Input, Origin};
 use super::live::{LiveRun, OpenStep};
 use crate::dispatch::queue::Entry;
-use crate::error::SubmitError;
 use crate::workers::link::WorkerName;
 
 /// A turn that waits for its commit, with what is to be done then.
@@ -36,8 +34,10 @@ pub(crate) struct PlannedTurn {
     pub(crate) cancelled_children: Vec<RunId>,
     /// Events with their origins and whether the planner took them.
     pub(crate) told: Vec<Told>,
-    /// Who waits for the new run's id.
-    pub(crate) creation: Option<oneshot::Sender<Result<RunId, SubmitError>>>,
+    /// Who waits for the new run.
+    pub(crate) creation: Option<CreationReply>,
+    /// When the turn was planned to its end.
+    pub(crate) closed_at: Timestamp,
     /// Whether the run has yielded.
     pub(crate) go_on: bool,
     /// How the run has ended.
@@ -90,6 +90,7 @@ impl PlannedTurn {
             cancelled_children: Vec::new(),
             told: Vec::new(),
             creation: None,
+            closed_at: Timestamp(0),
             go_on: false,
             outcome: None,
             notes: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use planner::{ChildId, Event, RunOutcome};
-use protocol::id::RunId;
+use protocol::id::{RunId, TimerId};
 use store::{RunStatus, StoreError, Turn};
 
 use super::committer::ToCommitter;
@@ -25,6 +25,9 @@ use crate::error::{ControlError, SubmitError};
 const SLOW_TURN: Duration = Duration::from_millis(3);
 /// How long a run waits when it could not be loaded, before it is tried again.
 const LOAD_RETRY: Duration = Duration::from_millis(250);
+/// Milliseconds after which a timer of a run is tried again whose document or history this program does not understand: an
+/// update of the program may.
+const UNLOADABLE_RETRY_MS: i64 = 60_000;
 
 /// Plans for ever.
 pub(crate) async fn run(core: Arc<Core>) {
@@ -179,7 +182,9 @@ fn give_up(core: &Arc<Core>, run: RunId, inputs: VecDeque<Input>, error: LoadErr
                 let _ = core.committer.try_send(ToCommitter::Lone(turn));
             }
             Input::Event { origin: Origin::Report { attempt, .. }, .. } => core.leases.unclaim(attempt),
-            _ => {}
+            Input::Event { origin: Origin::Timer(timer), .. } => postpone(core, run, timer),
+            Input::Alarm(alarm) => postpone(core, run, alarm.timer()),
+            Input::Event { .. } => {}
         }
     }
     if again.is_empty() {
@@ -190,5 +195,18 @@ fn give_up(core: &Arc<Core>, run: RunId, inputs: VecDeque<Input>, error: LoadErr
     tokio::spawn(async move {
         tokio::time::sleep(LOAD_RETRY).await;
         core.schedule.give_back(run, None, again);
+    });
+}
+
+/// Sets a timer of a run that cannot be loaded to a later time: it was due, and would be found due again and again.
+fn postpone(core: &Arc<Core>, run: RunId, timer: TimerId) {
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let mut turn = Turn::of(run);
+        let at = core.clock.now().plus(UNLOADABLE_RETRY_MS);
+        turn.timers.push(store::TimerChange::Set { timer, at });
+        if core.committer.send(ToCommitter::Postpone(turn, timer)).await.is_err() {
+            core.bell.done(run, timer);
+        }
     });
 }

@@ -316,6 +316,7 @@ impl Planning {
     /// Status and snapshot, once all events of the turn are applied.
     fn close(&self, planned: &mut PlannedTurn) {
         let now = self.clock.now();
+        planned.closed_at = now;
         let live = &mut planned.live;
         let status = stored_status(live.run.status());
         if status != live.status || planned.outcome.is_some() {

@@ -10,7 +10,7 @@ use store::{Refusal, RunStatus, StepState as Stored};
 
 use super::batch::{Batch, Purpose};
 use super::committer::{Committer, Outcome};
-use super::input::{Alarm, Input, Origin};
+use super::input::{Alarm, Created, Input, Origin};
 use super::planned::{PlannedTurn, Told};
 use crate::dispatch::board::Match;
 use crate::dispatch::leases::{Cancelled, Lease};
@@ -44,6 +44,7 @@ impl Committer {
                         tracing::debug!(%refusal, "a change came too late");
                     }
                 }
+                Purpose::Postponed(run, timer) => self.core.bell.done(run, timer),
                 Purpose::Lease(found) => self.leased(&mut mail, found, &outcome, false),
                 Purpose::Release(release) => self.released(*release, &outcome),
             }
@@ -96,12 +97,16 @@ impl Committer {
     fn done(&mut self, mail: &mut Mail, planned: PlannedTurn, version: u64) {
         self.tell_watchers(&planned);
         self.follow_up(&planned);
-        let PlannedTurn { mut live, later, told, creation, go_on, outcome, cancelled, .. } = planned;
+        let PlannedTurn { mut live, later, told, creation, closed_at, go_on, outcome, cancelled, .. } =
+            planned;
         let run = live.run.info().id;
         live.version = version;
         self.note_suspension(&live);
         if let Some(creation) = creation {
-            let _ = creation.send(Ok(run));
+            let _ = creation.send(Ok(Created::New { status: live.status, version, at: closed_at }));
+        }
+        if outcome.is_some() {
+            self.core.ends.tell(run);
         }
         for (step, _) in cancelled {
             match self.core.leases.cancel((run, step)) {
@@ -155,7 +160,7 @@ impl Committer {
             self.board.queue().remove(entry.key);
         }
         if let Some(creation) = planned.creation {
-            let _ = creation.send(Ok(run));
+            let _ = creation.send(Ok(Created::Repeated(run)));
         }
         self.core.schedule.give_back(planned.live.run.info().id, None, planned.later);
     }

@@ -60,6 +60,7 @@ pub(crate) struct WorkerLink {
     pub(crate) capabilities: Capabilities,
     outbound: Mutex<Option<mpsc::Sender<Outgoing>>>,
     closed: AtomicBool,
+    replaced: AtomicBool,
     closing: Notify,
     last_seen: AtomicI64,
 }
@@ -77,6 +78,7 @@ impl WorkerLink {
             capabilities: Capabilities::of(hello),
             outbound: Mutex::new(Some(outbound)),
             closed: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
             closing: Notify::new(),
             last_seen: AtomicI64::new(now.0),
         };
@@ -100,6 +102,17 @@ impl WorkerLink {
         self.closed.store(true, Ordering::Release);
         self.outbound.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.closing.notify_one();
+    }
+
+    /// Ends the stream because the worker has opened another one.
+    pub(crate) fn replace(&self) {
+        self.replaced.store(true, Ordering::Release);
+        self.close();
+    }
+
+    /// Whether the worker has opened another stream.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Acquire)
     }
 
     /// Whether messages still arrive.

@@ -7,6 +7,7 @@ pub(crate) mod grants;
 pub(crate) mod link;
 pub(crate) mod liveness;
 pub(crate) mod registry;
+pub(crate) mod reported;
 mod service;
 pub(crate) mod session;
 mod stream;

@@ -60,7 +60,7 @@ impl WorkerService for WorkerGateway {
         let (opened, session) = tokio::sync::oneshot::channel();
         let core = Arc::clone(&self.core);
         // The answer's head goes out at once: a client may wait for it before it sends its hello.
-        tokio::spawn(serve(core, worker, inbound, opened, failure));
+        tokio::spawn(serve(core, self.blobs.clone(), worker, inbound, opened, failure));
         let core = Arc::clone(&self.core);
         let messages = futures_util::stream::once(session).filter_map(async |opened| opened.ok()).flat_map(
             move |(link, outgoing): Opened| {
@@ -101,6 +101,7 @@ type Opened = (Arc<super::link::WorkerLink>, mpsc::Receiver<Outgoing>);
 /// Serves one stream to its end.
 async fn serve(
     core: Arc<Core>,
+    blobs: Blobs,
     worker: store::Worker,
     mut inbound: Streaming<WorkerMessage>,
     opened: tokio::sync::oneshot::Sender<Opened>,
@@ -113,7 +114,7 @@ async fn serve(
     };
     let name: Arc<str> = worker.name.as_str().into();
     let session = match hello {
-        Ok(hello) => Session::open(core, Arc::clone(&name), worker.draining, hello).await,
+        Ok(hello) => Session::open(core, Arc::clone(&name), worker.draining, hello, Some(blobs)).await,
         Err(error) => Err(error),
     };
     let (mut session, outgoing) = match session {
@@ -150,7 +151,10 @@ async fn receive(session: &mut Session, inbound: &mut Streaming<WorkerMessage>) 
         tokio::select! {
             biased;
             () = link.closed() => {
-                return Err(SessionError::Unavailable("the server closed the stream: connect again".to_owned()));
+                return Err(match link.is_replaced() {
+                    true => SessionError::Replaced(link.name.as_ref().to_owned()),
+                    false => SessionError::Unavailable("the server closed the stream: connect again".to_owned()),
+                });
             }
             () = sleep_until(flush_at), if flush_at.is_some() => session.flush().await?,
             message = inbound.message() => match message {
@@ -173,5 +177,6 @@ fn status(error: &SessionError) -> Status {
     match error {
         SessionError::Protocol(_) => Status::invalid_argument(error.to_string()),
         SessionError::Unavailable(_) => Status::unavailable(error.to_string()),
+        SessionError::Replaced(_) => Status::already_exists(error.to_string()),
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use planner::Event;
 use planner::limits::MAX_VALUE_BYTES;
 use protocol::id::{AttemptId, Timestamp};
 use protocol::step::{StepError, StepOutcome, error_type};
@@ -14,12 +13,15 @@ use protocol::worker_api::{Hello, LogChunk, Report, WorkerMessage, report, worke
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use store::blob::Blobs;
+
 use super::link::{Outgoing, WorkerLink};
 use super::liveness::Beat;
+use super::reported::Reported;
 use crate::core::Core;
 use crate::dispatch::leases::Claim;
 use crate::driver::committer::{Connect, ToCommitter};
-use crate::driver::input::{Input, Origin, Started};
+use crate::driver::input::{Origin, Started};
 use crate::logs::{LOG_CHUNK_LIMIT_BYTES, LogEntry, LogStream, STEP_LOG_LIMIT_BYTES};
 use crate::watch::RunEvent;
 
@@ -47,6 +49,13 @@ pub(crate) enum SessionError {
     /// The control plane cannot serve it now.
     #[error("{0}")]
     Unavailable(String),
+    /// Another stream has taken its place.
+    #[error(
+        "another process has connected with the credential of this worker, `{0}`, and this stream is closed: if it was not \
+         this worker that came back, give each worker a credential of its own (another `worker.name` and `worker.data`, a \
+         join token)"
+    )]
+    Replaced(String),
 }
 
 /// An open session.
@@ -57,6 +66,8 @@ pub(crate) struct Session {
     begun: HashMap<AttemptId, Started>,
     /// When the first of them was told.
     begun_since: Option<Instant>,
+    /// Where artifacts are; `None` where nobody looks whether they are there.
+    blobs: Option<Blobs>,
     /// Log bytes taken of attempts that are held.
     log_bytes: HashMap<AttemptId, LogUse>,
     ended: bool,
@@ -75,6 +86,7 @@ impl Session {
         name: Arc<str>,
         draining: bool,
         mut hello: Hello,
+        blobs: Option<Blobs>,
     ) -> Result<(Self, mpsc::Receiver<Outgoing>), SessionError> {
         check_hello(&hello)?;
         let held = held_attempts(&std::mem::take(&mut hello.held))?;
@@ -91,7 +103,7 @@ impl Session {
             .await
             .map_err(|_| SessionError::Unavailable("the server is stopping".to_owned()))?;
         let (begun, log_bytes) = (HashMap::new(), HashMap::new());
-        let session = Session { core, link, begun, begun_since: None, log_bytes, ended: false };
+        let session = Session { core, link, begun, begun_since: None, log_bytes, blobs, ended: false };
         Ok((session, messages))
     }
 
@@ -214,7 +226,7 @@ impl Session {
             Claim::Repeated => return Ok(()),
             Claim::Stale => return Err(attempt),
         };
-        self.log_bytes.remove(&attempt);
+        let logged = self.log_bytes.remove(&attempt).is_some();
         let outcome = match read_outcome(outcome) {
             Ok(outcome) => outcome,
             Err(error) => StepOutcome::Failed { error },
@@ -225,8 +237,14 @@ impl Session {
             open: !cancelled,
             started: self.begun.remove(&attempt),
         };
-        let event = Event::StepFinished { step: attempt.step, outcome, at: now };
-        self.core.schedule.push(attempt.run, Input::Event { event, origin });
+        let report = Reported { attempt, outcome, origin, at: now };
+        match (&self.blobs, report.artifacts().is_empty()) {
+            (Some(blobs), false) => {
+                let (core, blobs) = (Arc::clone(&self.core), blobs.clone());
+                tokio::spawn(async move { report.checked(&blobs).await.pass_on(&core, logged) });
+            }
+            _ => report.pass_on(&self.core, logged),
+        }
         Ok(())
     }
 

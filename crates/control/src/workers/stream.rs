@@ -28,7 +28,7 @@ impl WorkerStream {
     pub async fn open(control: &Control, worker: &Worker, hello: Hello) -> Result<Self, String> {
         let core = Arc::clone(control.core());
         let name = worker.name.as_str().into();
-        let opened = Session::open(Arc::clone(&core), name, worker.draining, hello).await;
+        let opened = Session::open(Arc::clone(&core), name, worker.draining, hello, None).await;
         let (session, outgoing) = opened.map_err(|error| error.to_string())?;
         Ok(WorkerStream { core, session, outgoing })
     }

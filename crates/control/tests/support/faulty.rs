@@ -113,6 +113,10 @@ impl Store for FaultyStore {
         self.inner.run_values(run).await
     }
 
+    async fn run_page(&self, run: RunId, steps: usize) -> Result<Option<RunPage>, StoreError> {
+        self.inner.run_page(run, steps).await
+    }
+
     async fn history(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
         self.inner.history(run, after, limit).await
     }

@@ -1,8 +1,10 @@
 //! Writing and reading blobs. A blob is written under a passing name and renamed when its hash is known, so that a name
 //! never stands for half a content; it is hashed again when it is read.
 
+use std::collections::HashMap;
 use std::path::Path as FilePath;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -32,6 +34,8 @@ pub struct Blobs {
     pub(super) objects: Arc<dyn ObjectStore>,
     /// Held for reading while a blob gets its name, for writing while one is deleted.
     pub(super) naming: Arc<RwLock<()>>,
+    /// Blobs that were found for someone who is about to use them, and when.
+    pub(super) claims: Arc<Mutex<HashMap<BlobId, SystemTime>>>,
 }
 
 impl Blobs {
@@ -55,7 +59,7 @@ impl Blobs {
     }
 
     fn over(objects: Arc<dyn ObjectStore>) -> Self {
-        Blobs { objects, naming: Arc::default() }
+        Blobs { objects, naming: Arc::default(), claims: Arc::default() }
     }
 
     /// Stores a content durably.
@@ -80,6 +84,24 @@ impl Blobs {
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(BlobError::of("look for a blob")(error)),
         }
+    }
+
+    /// Bytes of a blob that the caller is about to use; `None` if there is none. The sweep leaves it as long as one that was
+    /// just written.
+    pub async fn claim(&self, blob: BlobId) -> Result<Option<u64>, BlobError> {
+        let _naming = self.naming.read().await;
+        match self.objects.head(&path_of(blob)).await {
+            Ok(found) => {
+                self.claims().insert(blob, SystemTime::now());
+                Ok(Some(found.size))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(BlobError::of("look for a blob")(error)),
+        }
+    }
+
+    pub(super) fn claims(&self) -> MutexGuard<'_, HashMap<BlobId, SystemTime>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to read a blob.

@@ -23,6 +23,7 @@ impl Blobs {
         age: Duration,
     ) -> Result<usize, StoreError> {
         let Some(before) = now.checked_sub(age) else { return Ok(0) };
+        self.claims().retain(|_, claimed| *claimed >= before);
         let mut deleted = 0;
         let mut old = Vec::new();
         let folder = Path::from(BLOBS);
@@ -54,7 +55,7 @@ impl Blobs {
             let _naming = self.naming.write().await;
             let path = path_of(blob);
             let found = self.objects.head(&path).await.map_err(BlobError::of("look at a blob"))?;
-            if SystemTime::from(found.last_modified) < before {
+            if SystemTime::from(found.last_modified) < before && !self.claims().contains_key(&blob) {
                 self.objects.delete(&path).await.map_err(BlobError::of("delete a blob"))?;
                 deleted += 1;
             }

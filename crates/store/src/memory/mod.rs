@@ -13,8 +13,8 @@ use protocol::id::{RunId, StepId, Timestamp};
 use crate::blob::BlobId;
 use crate::{
     ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
-    MAX_PAGE_ROWS, PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunSummary, RunValues, Step, Store,
-    StoreError, Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor,
+    MAX_PAGE_ROWS, PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunPage, RunSummary, RunValues, Step,
+    Store, StoreError, Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor,
     WorkflowFilter, WorkflowName,
 };
 
@@ -95,6 +95,15 @@ impl Store for MemoryStore {
 
     async fn run_values(&self, run: RunId) -> Result<Option<RunValues>, StoreError> {
         Ok(self.state().runs.get(&run).map(|run| run.values.clone()))
+    }
+
+    async fn run_page(&self, run: RunId, steps: usize) -> Result<Option<RunPage>, StoreError> {
+        let state = self.state();
+        Ok(state.runs.get(&run).map(|run| RunPage {
+            summary: run.summary.clone(),
+            values: run.values.clone(),
+            steps: run.steps.values().take(page(steps)).map(|(step, _)| step.clone()).collect(),
+        }))
     }
 
     async fn history(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -1,7 +1,8 @@
 //! The embedded default: one SQLite database in WAL mode, fsync on. One thread writes and commits whatever is queued as
-//! one transaction; a few read-only connections read beside it.
+//! one transaction; another copies the log into the database file, and read-only connections read beside both.
 
 mod catalog;
+mod checkpoint;
 mod error;
 mod lock;
 mod logs;

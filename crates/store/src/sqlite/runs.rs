@@ -10,8 +10,8 @@ use super::rows::{self, all, one, page};
 use super::turns::{ERROR, INPUT, OUTPUT, STEP_COUNTERS, id};
 use crate::blob::BlobId;
 use crate::{
-    Counts, HistoryEntry, LoadedRun, Parent, RunFilter, RunSummary, RunValues, Snapshot, StoreError, Timer,
-    sql,
+    Counts, HistoryEntry, LoadedRun, Parent, RunFilter, RunPage, RunSummary, RunValues, Snapshot, StoreError,
+    Timer, sql,
 };
 
 pub(super) fn summary(connection: &Connection, run: RunId) -> Result<Option<RunSummary>, StoreError> {
@@ -53,6 +53,16 @@ pub(super) fn values(connection: &Connection, run: RunId) -> Result<Option<RunVa
         Ok(())
     })?;
     Ok(input.map(|input| RunValues { input, ..values }))
+}
+
+pub(super) fn page_of(
+    connection: &Connection,
+    run: RunId,
+    steps: usize,
+) -> Result<Option<RunPage>, StoreError> {
+    let Some(summary) = summary(connection, run)? else { return Ok(None) };
+    let values = values(connection, run)?.ok_or_else(|| corrupt(format!("run {run} has no input")))?;
+    Ok(Some(RunPage { summary, values, steps: super::queue::steps(connection, run, None, steps)? }))
 }
 
 pub(super) fn load(connection: &Connection, run: RunId) -> Result<Option<LoadedRun>, StoreError> {

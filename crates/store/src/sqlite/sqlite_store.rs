@@ -11,13 +11,13 @@ use super::read::Readers;
 use super::write::Writer;
 use super::{catalog, logs, queue, runs, schema, tokens, turns, workers};
 use crate::blob::{BlobId, Blobs};
-use crate::error::io;
 use crate::large;
 use crate::stage;
 use crate::{
     ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
-    PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunSummary, RunValues, Step, Store, StoreError, Timer,
-    TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor, WorkflowFilter,
+    PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunPage, RunSummary, RunValues, Step, Store,
+    StoreError, Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor,
+    WorkflowFilter,
 };
 
 /// Where the database is and how far it may grow.
@@ -35,6 +35,9 @@ impl SqliteOptions {
         SqliteOptions { path: path.as_ref().to_owned(), max_pages: None }
     }
 }
+
+/// Steps that are read at a glance; more of them are a scan.
+const MAX_LOOK_ROWS: usize = 1024;
 
 /// A store in one SQLite database. Dropped, it waits until what is queued is committed.
 pub struct SqliteStore {
@@ -54,8 +57,8 @@ impl SqliteStore {
         if let Some(pages) = options.max_pages {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
-        let writer = Writer::start(connection).map_err(|e| io("start the store's writer", e))?;
-        Ok(SqliteStore { writer, readers: Readers::new(options.path.clone()), blobs, _lock: lock })
+        let writer = Writer::start(connection, &options.path)?;
+        Ok(SqliteStore { writer, readers: Readers::start(options.path.clone())?, blobs, _lock: lock })
     }
 }
 
@@ -74,7 +77,7 @@ impl Store for SqliteStore {
     }
 
     async fn load_run(&self, run: RunId) -> Result<Option<LoadedRun>, StoreError> {
-        let mut loaded = self.readers.read(move |c| runs::load(c, run)).await?;
+        let mut loaded = self.readers.look(move |c| runs::load(c, run)).await?;
         if let Some(loaded) = &mut loaded {
             large::fetch_run(&self.blobs, loaded).await?;
         }
@@ -82,15 +85,15 @@ impl Store for SqliteStore {
     }
 
     async fn unfinished_runs(&self, after: Option<RunId>, limit: usize) -> Result<Vec<RunId>, StoreError> {
-        self.readers.read(move |c| runs::unfinished(c, after, limit)).await
+        self.readers.scan(move |c| runs::unfinished(c, after, limit)).await
     }
 
     async fn due_timers(&self, now: Timestamp, limit: usize) -> Result<Vec<Timer>, StoreError> {
-        self.readers.read(move |c| runs::due_timers(c, now, limit)).await
+        self.readers.look(move |c| runs::due_timers(c, now, limit)).await
     }
 
     async fn next_timer_at(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.readers.read(runs::next_timer).await
+        self.readers.look(runs::next_timer).await
     }
 
     async fn runs(
@@ -100,15 +103,15 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<RunSummary>, StoreError> {
         let filter = filter.clone();
-        self.readers.read(move |c| runs::list(c, &filter, before, limit)).await
+        self.readers.scan(move |c| runs::list(c, &filter, before, limit)).await
     }
 
     async fn run_summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.readers.read(move |c| runs::summary(c, run)).await
+        self.readers.look(move |c| runs::summary(c, run)).await
     }
 
     async fn run_values(&self, run: RunId) -> Result<Option<RunValues>, StoreError> {
-        let mut found = self.readers.read(move |c| runs::values(c, run)).await?;
+        let mut found = self.readers.look(move |c| runs::values(c, run)).await?;
         if let Some(values) = &mut found {
             let columns = [Some(&mut values.input), values.output.as_mut(), values.error.as_mut()];
             large::fetch_all(&self.blobs, columns.into_iter().flatten()).await?;
@@ -116,8 +119,20 @@ impl Store for SqliteStore {
         Ok(found)
     }
 
+    async fn run_page(&self, run: RunId, steps: usize) -> Result<Option<RunPage>, StoreError> {
+        let mut found = self.readers.look(move |c| runs::page_of(c, run, steps)).await?;
+        if let Some(page) = &mut found {
+            let values = &mut page.values;
+            let columns = [Some(&mut values.input), values.output.as_mut(), values.error.as_mut()];
+            let errors = page.steps.iter_mut().map(|step| step.error.as_mut());
+            let columns: Vec<_> = columns.into_iter().chain(errors).flatten().collect();
+            large::fetch_all(&self.blobs, columns).await?;
+        }
+        Ok(found)
+    }
+
     async fn history(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<HistoryEntry>, StoreError> {
-        let mut entries = self.readers.read(move |c| runs::history(c, run, after, limit)).await?;
+        let mut entries = self.readers.scan(move |c| runs::history(c, run, after, limit)).await?;
         let columns: Vec<_> =
             entries.iter_mut().flat_map(|entry| [&mut entry.event, &mut entry.notes]).collect();
         large::fetch_all(&self.blobs, columns).await?;
@@ -125,7 +140,11 @@ impl Store for SqliteStore {
     }
 
     async fn steps(&self, run: RunId, after: Option<StepId>, limit: usize) -> Result<Vec<Step>, StoreError> {
-        let mut steps = self.readers.read(move |c| queue::steps(c, run, after, limit)).await?;
+        let read = move |c: &_| queue::steps(c, run, after, limit);
+        let mut steps = match limit <= MAX_LOOK_ROWS {
+            true => self.readers.look(read).await?,
+            false => self.readers.scan(read).await?,
+        };
         let errors: Vec<_> = steps.iter_mut().filter_map(|step| step.error.as_mut()).collect();
         large::fetch_all(&self.blobs, errors).await?;
         Ok(steps)
@@ -133,16 +152,16 @@ impl Store for SqliteStore {
 
     async fn run_of_key(&self, namespace: &str, key: &str) -> Result<Option<RunId>, StoreError> {
         let (namespace, key) = (namespace.to_owned(), key.to_owned());
-        self.readers.read(move |c| runs::run_of_key(c, &namespace, &key)).await
+        self.readers.look(move |c| runs::run_of_key(c, &namespace, &key)).await
     }
 
     async fn counts(&self, namespace: Option<&str>) -> Result<Counts, StoreError> {
         let namespace = namespace.map(str::to_owned);
-        self.readers.read(move |c| runs::counts(c, namespace.as_deref())).await
+        self.readers.scan(move |c| runs::counts(c, namespace.as_deref())).await
     }
 
     async fn ready_classes(&self) -> Result<Vec<String>, StoreError> {
-        self.readers.read(queue::ready_classes).await
+        self.readers.look(queue::ready_classes).await
     }
 
     async fn ready_steps(
@@ -152,14 +171,14 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<ReadyStep>, StoreError> {
         let class = class.to_owned();
-        let mut steps = self.readers.read(move |c| queue::ready_steps(c, &class, after, limit)).await?;
+        let mut steps = self.readers.scan(move |c| queue::ready_steps(c, &class, after, limit)).await?;
         large::fetch_all(&self.blobs, steps.iter_mut().map(|step| &mut step.spec).collect::<Vec<_>>())
             .await?;
         Ok(steps)
     }
 
     async fn step_spec(&self, run: RunId, step: StepId) -> Result<Option<Bytes>, StoreError> {
-        let mut spec = self.readers.read(move |c| queue::spec(c, run, step)).await?;
+        let mut spec = self.readers.look(move |c| queue::spec(c, run, step)).await?;
         if let Some(spec) = &mut spec {
             large::fetch(&self.blobs, spec).await?;
         }
@@ -168,11 +187,11 @@ impl Store for SqliteStore {
 
     async fn worker_leases(&self, worker: &str) -> Result<Vec<Lease>, StoreError> {
         let worker = worker.to_owned();
-        self.readers.read(move |c| queue::worker_leases(c, &worker)).await
+        self.readers.look(move |c| queue::worker_leases(c, &worker)).await
     }
 
     async fn expired_workers(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
-        self.readers.read(move |c| queue::expired_workers(c, now)).await
+        self.readers.scan(move |c| queue::expired_workers(c, now)).await
     }
 
     async fn enrol_worker(&self, worker: Worker) -> Result<(), StoreError> {
@@ -199,12 +218,12 @@ impl Store for SqliteStore {
     }
 
     async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        self.readers.read(workers::list).await
+        self.readers.scan(workers::list).await
     }
 
     async fn worker_by_hash(&self, credential: &TokenHash) -> Result<Option<Worker>, StoreError> {
         let credential = *credential;
-        self.readers.read(move |c| workers::by_hash(c, &credential)).await
+        self.readers.look(move |c| workers::by_hash(c, &credential)).await
     }
 
     async fn publish(&self, workflow: Workflow) -> Result<PublishOutcome, StoreError> {
@@ -219,10 +238,10 @@ impl Store for SqliteStore {
     ) -> Result<Option<Workflow>, StoreError> {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         match version {
-            VersionWanted::Latest => self.readers.read(move |c| catalog::latest(c, &namespace, &name)).await,
+            VersionWanted::Latest => self.readers.scan(move |c| catalog::latest(c, &namespace, &name)).await,
             VersionWanted::Exactly(version) => {
                 let version = version.to_owned();
-                self.readers.read(move |c| catalog::exactly(c, &namespace, &name, &version)).await
+                self.readers.look(move |c| catalog::exactly(c, &namespace, &name, &version)).await
             }
         }
     }
@@ -234,7 +253,7 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Workflow>, StoreError> {
         let (filter, after) = (filter.clone(), after.cloned());
-        self.readers.read(move |c| catalog::list(c, &filter, after.as_ref(), limit)).await
+        self.readers.scan(move |c| catalog::list(c, &filter, after.as_ref(), limit)).await
     }
 
     async fn put_token(&self, token: ApiToken) -> Result<(), StoreError> {
@@ -243,11 +262,11 @@ impl Store for SqliteStore {
 
     async fn token_by_hash(&self, hash: &TokenHash) -> Result<Option<ApiToken>, StoreError> {
         let hash = *hash;
-        self.readers.read(move |c| tokens::by_hash(c, &hash)).await
+        self.readers.look(move |c| tokens::by_hash(c, &hash)).await
     }
 
     async fn tokens(&self) -> Result<Vec<ApiToken>, StoreError> {
-        self.readers.read(tokens::list).await
+        self.readers.scan(tokens::list).await
     }
 
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
@@ -265,11 +284,11 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<JoinToken>, StoreError> {
         let hash = *hash;
-        self.readers.read(move |c| tokens::join_by_hash(c, &hash, now)).await
+        self.readers.look(move |c| tokens::join_by_hash(c, &hash, now)).await
     }
 
     async fn join_tokens(&self) -> Result<Vec<JoinToken>, StoreError> {
-        self.readers.read(tokens::list_join).await
+        self.readers.scan(tokens::list_join).await
     }
 
     async fn revoke_join_token(&self, id: &str) -> Result<bool, StoreError> {
@@ -288,10 +307,10 @@ impl Store for SqliteStore {
         after: Option<LogCursor>,
         limit: usize,
     ) -> Result<Vec<LogChunk>, StoreError> {
-        self.readers.read(move |c| logs::read(c, filter, after, limit)).await
+        self.readers.scan(move |c| logs::read(c, filter, after, limit)).await
     }
 
     async fn unused_blobs(&self, blobs: Vec<BlobId>) -> Result<Vec<BlobId>, StoreError> {
-        self.readers.read(move |c| runs::unused_blobs(c, &blobs)).await
+        self.readers.scan(move |c| runs::unused_blobs(c, &blobs)).await
     }
 }

@@ -2,11 +2,14 @@
 //! commit. While the disk syncs, the next group gathers by itself: the busier the server, the cheaper a turn.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpointer;
+use crate::error::io;
 use crate::{StoreError, sql};
 
 /// Calls that wait for the writer; more wait in their callers.
@@ -99,16 +102,20 @@ where
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
+    checkpoints: Checkpointer,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    /// Starts the writer's thread over the connection to the database at `path`.
+    pub(super) fn start(mut connection: Connection, path: &Path) -> Result<Self, StoreError> {
+        let checkpoints = Checkpointer::start(&mut connection, path.to_owned())?;
         let (queue, jobs) = mpsc::channel(QUEUE_CALLS);
         let session = Session { connection, counters: HashMap::new() };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || serve(session, jobs))?;
-        Ok(Writer { queue: Some(queue), thread: Some(thread) })
+            .spawn(move || serve(session, jobs))
+            .map_err(|e| io("start the store's writer", e))?;
+        Ok(Writer { queue: Some(queue), thread: Some(thread), checkpoints })
     }
 
     /// Runs a write in the next group; answers after the commit. `rows` says about how much it writes.
@@ -134,6 +141,7 @@ impl Drop for Writer {
         {
             tracing::error!("the store's writer has panicked");
         }
+        self.checkpoints.join();
     }
 }
 
