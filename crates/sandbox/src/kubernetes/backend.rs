@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Api, Client};
 use protocol::frame::LayerReport;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::config::{KubernetesConfig, NetworkCheck};
@@ -33,6 +33,12 @@ const RENEWALS: u32 = 3;
 
 /// Makes sandboxes in a cluster.
 pub struct KubernetesBackend {
+    config: KubernetesConfig,
+    cluster: OnceCell<Connected>,
+}
+
+/// What there is once the cluster is known.
+struct Connected {
     shared: Arc<Shared>,
     /// Tasks that end with this.
     _watching: AbortOnDropHandle<()>,
@@ -58,9 +64,29 @@ pub(super) struct Shared {
 }
 
 impl KubernetesBackend {
-    /// Finds the cluster that `config` names; it is first asked something by [`Backend::check`] or by the first sandbox.
-    /// Needs a tokio runtime.
-    pub async fn new(config: KubernetesConfig) -> Result<Arc<Self>, SandboxError> {
+    /// Sandboxes in the cluster that `config` names. It is looked for by [`Backend::check`] or by the first sandbox.
+    pub fn new(config: KubernetesConfig) -> Arc<Self> {
+        Arc::new(Self { config, cluster: OnceCell::new() })
+    }
+
+    async fn shared(&self) -> Result<&Arc<Shared>, SandboxError> {
+        let connected = self.cluster.get_or_try_init(|| Connected::to(self.config.clone())).await?;
+        Ok(&connected.shared)
+    }
+
+    /// Removes everything that this worker has in the cluster. Without it others do so when the lease has run out.
+    pub async fn close(&self) -> Result<(), SandboxError> {
+        let Some(Connected { shared, .. }) = self.cluster.get() else { return Ok(()) };
+        let mut owner = shared.owner.lock().await;
+        if owner.take().is_some() {
+            lease::remove(&shared.leases, &shared.pods, &shared.worker).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Connected {
+    async fn to(config: KubernetesConfig) -> Result<Self, SandboxError> {
         let Cluster { client, namespace, api } = connect(&config).await?;
         let worker = format!("sagewai-worker-{}", uuid::Uuid::now_v7().simple());
         let shared = Arc::new(Shared {
@@ -80,20 +106,8 @@ impl KubernetesBackend {
         let selector = format!("{WORKER_LABEL}={}", shared.worker);
         let watching = tokio::spawn(watch(shared.pods.clone(), selector, Arc::clone(&shared.seen)));
         let keeping = tokio::spawn(keep(Arc::clone(&shared)));
-        Ok(Arc::new(Self {
-            shared,
-            _watching: AbortOnDropHandle::new(watching),
-            _keeping: AbortOnDropHandle::new(keeping),
-        }))
-    }
-
-    /// Removes everything that this worker has in the cluster. Without it others do so when the lease has run out.
-    pub async fn close(&self) -> Result<(), SandboxError> {
-        let mut owner = self.shared.owner.lock().await;
-        if owner.take().is_some() {
-            lease::remove(&self.shared.leases, &self.shared.pods, &self.shared.worker).await?;
-        }
-        Ok(())
+        let (_watching, _keeping) = (AbortOnDropHandle::new(watching), AbortOnDropHandle::new(keeping));
+        Ok(Self { shared, _watching, _keeping })
     }
 }
 
@@ -179,13 +193,13 @@ impl Backend for KubernetesBackend {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            tunnel: self.shared.config.low_ports,
+            tunnel: self.config.low_ports,
             // A pod has an interface; a policy closes it.
             tunnel_only: false,
             own_quotas: false,
             hides_host: false,
             local: false,
-            longest_step: Some(Duration::from_secs(self.shared.config.pod_seconds)),
+            longest_step: Some(Duration::from_secs(self.config.pod_seconds)),
             idle_bytes: IDLE_BYTES,
             create_ms: CREATE_MS,
             ..Capabilities::default()
@@ -193,12 +207,13 @@ impl Backend for KubernetesBackend {
     }
 
     async fn check(&self) -> Result<(), SandboxError> {
-        self.shared.owner().await?;
-        self.shared.close_network().await
+        let shared = self.shared().await?;
+        shared.owner().await?;
+        shared.close_network().await
     }
 
     async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {
-        let shared = &self.shared;
+        let shared = self.shared().await?;
         let Some(image) = template.image.as_ref().or(shared.config.image.as_ref()) else {
             return Err(unavailable(
                 "the step names no image, and there is no default",

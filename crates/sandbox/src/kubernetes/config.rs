@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Sandboxes in a Kubernetes cluster. The default finds the cluster as kubectl does, or from inside a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesConfig {
     /// A kubeconfig file; absent: `$KUBECONFIG`, `~/.kube/config`, or the service account of the worker's own pod.
     pub kubeconfig: Option<PathBuf>,
@@ -96,8 +96,7 @@ impl Default for KubernetesConfig {
 }
 
 /// How the guest gets into a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestSource {
     /// An init container copies it out of its image; works everywhere.
     InitContainer,
@@ -106,8 +105,7 @@ pub enum GuestSource {
 }
 
 /// Where a sandbox's writable folders are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scratch {
     /// In memory, within the memory limit; the size holds exactly from Kubernetes 1.22 on.
     Memory,
@@ -116,8 +114,7 @@ pub enum Scratch {
 }
 
 /// How sure it must be that a pod's network is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkCheck {
     /// A policy that denies all is in place, no other allows anything, and the guest finds nothing that answers.
     Verify,
@@ -126,20 +123,95 @@ pub enum NetworkCheck {
     AssumeClosed,
 }
 
-/// A taint that pods tolerate, as Kubernetes has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A taint that pods tolerate. Written as kubectl writes taints: `KEY=VALUE:EFFECT`, `KEY:EFFECT` or `KEY`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Toleration {
-    /// Key of the taint; absent with `Exists`: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// `Equal` or `Exists`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operator: Option<String>,
+    /// Key of the taint.
+    pub key: String,
+    /// `Equal` with a value, `Exists` without.
+    pub operator: &'static str,
     /// Value of the taint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`; absent: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub effect: Option<String>,
+}
+
+impl FromStr for Toleration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (taint, effect) = text.split_once(':').map_or((text, None), |(taint, effect)| (taint, Some(effect)));
+        let (key, value) = taint.split_once('=').map_or((taint, None), |(key, value)| (key, Some(value)));
+        let known = effect.is_none_or(|effect| ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect));
+        if key.is_empty() || !known {
+            return Err(format!(
+                "`{text}` is no toleration: write KEY=VALUE:EFFECT, KEY:EFFECT or KEY, the effect being NoSchedule, \
+                 PreferNoSchedule or NoExecute"
+            ));
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            operator: if value.is_some() { "Equal" } else { "Exists" },
+            value: value.map(str::to_owned),
+            effect: effect.map(str::to_owned),
+        })
+    }
+}
+
+/// One of a few words, or a sentence that names them.
+fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == text);
+    let names = || known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    found.map(|(_, value)| *value).ok_or_else(|| format!("`{text}` is none of {}", names()))
+}
+
+impl FromStr for GuestSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word(text, &[("init-container", Self::InitContainer), ("image-volume", Self::ImageVolume)])
+    }
+}
+
+impl FromStr for Scratch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word(text, &[("memory", Self::Memory), ("disk", Self::Disk)])
+    }
+}
+
+impl FromStr for NetworkCheck {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word(text, &[("verify", Self::Verify), ("assume-closed", Self::AssumeClosed)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerations_are_written_as_taints_are() {
+        let read = |text: &str| text.parse::<Toleration>().map(|found| (found.key, found.operator, found.value, found.effect));
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(read("only=sandboxes:NoSchedule"), Ok(("only".into(), "Equal", some("sandboxes"), some("NoSchedule"))));
+        assert_eq!(read("spot:NoExecute"), Ok(("spot".into(), "Exists", None, some("NoExecute"))));
+        assert_eq!(read("spot"), Ok(("spot".into(), "Exists", None, None)));
+        for wrong in ["", "=x", "key:Never", ":NoSchedule"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_told_with_the_known_ones() {
+        assert_eq!("disk".parse(), Ok(Scratch::Disk));
+        assert_eq!("verify".parse(), Ok(NetworkCheck::Verify));
+        assert_eq!("image-volume".parse(), Ok(GuestSource::ImageVolume));
+        assert_eq!("off".parse::<NetworkCheck>(), Err("`off` is none of verify, assume-closed".to_owned()));
+    }
 }

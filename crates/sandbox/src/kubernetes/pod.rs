@@ -216,7 +216,6 @@ fn volumes(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::Toleration;
 
     fn particulars() -> Particulars<'static> {
         Particulars {
@@ -231,15 +230,13 @@ mod tests {
     }
 
     fn everything() -> KubernetesConfig {
-        let toleration =
-            Toleration { key: Some("only".into()), operator: None, value: Some("sandboxes".into()), effect: None };
         KubernetesConfig {
             image_pull_secrets: vec!["registry".into()],
             service_account: Some("sandbox".into()),
             attestation_audience: Some("broker".into()),
             runtime_class: Some("gvisor".into()),
             node_selector: [("pool".to_owned(), "sandboxes".to_owned())].into(),
-            tolerations: vec![toleration],
+            tolerations: vec!["only=sandboxes".parse().expect("a toleration")],
             priority_class: Some("low".into()),
             labels: [("team".to_owned(), "a".to_owned()), (PART_LABEL.to_owned(), "forged".to_owned())].into(),
             annotations: [("note".to_owned(), "b".to_owned())].into(),
@@ -301,7 +298,7 @@ mod tests {
         let spec = &manifest["spec"];
         assert_eq!(manifest["metadata"]["labels"]["team"], "a");
         assert_eq!(manifest["metadata"]["labels"][PART_LABEL], PART_SANDBOX, "ours cannot be changed");
-        assert_eq!(spec["tolerations"], json!([{"key": "only", "value": "sandboxes"}]));
+        assert_eq!(spec["tolerations"], json!([{"key": "only", "operator": "Equal", "value": "sandboxes"}]));
         assert_eq!(spec["nodeSelector"], json!({"pool": "sandboxes"}));
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "registry"}]));
         assert_eq!(spec["runtimeClassName"], "gvisor");

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace as ClusterNamespace, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
-use sandbox::guest_binary;
+use sandbox::{SandboxLimits, Template, guest_binary};
 use sandbox::kubernetes::{KubernetesBackend, KubernetesConfig};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ const WORKER: &str = "sagewai-worker";
 /// The longest a pod may take to disappear.
 const GONE_LIMIT: Duration = Duration::from_secs(90);
 /// Pause between two looks.
-pub(crate) const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How the cluster's network plugin treats the pods of a namespace, by its name.
 #[derive(Clone, Copy)]
@@ -171,27 +171,41 @@ impl Namespace {
         }
     }
 
-    /// A worker's backend.
-    pub(crate) async fn backend(&self) -> Arc<KubernetesBackend> {
-        KubernetesBackend::new(self.config().await).await.unwrap()
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let answer = self.send("GET", path, "application/json", Vec::new()).await;
+        serde_json::from_str(&answer.unwrap_or_else(|error| panic!("{path}: {error:?}"))).unwrap()
     }
 
-    pub(crate) fn pods(&self) -> Api<Pod> {
+    pub(crate) async fn delete_at(&self, path: &str) {
+        self.send("DELETE", path, "application/json", Vec::new()).await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+    }
+
+    /// Waits until `holds`, or fails.
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let began = Instant::now();
+        while !holds().await {
+            assert!(began.elapsed() < GONE_LIMIT, "not after {GONE_LIMIT:?}: {what}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A worker's backend.
+    pub(crate) async fn backend(&self) -> Arc<KubernetesBackend> {
+        KubernetesBackend::new(self.config().await)
+    }
+
+    fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.admin.clone(), &self.name)
+    }
+
+    pub(crate) async fn pod_names(&self) -> Vec<String> {
+        let pods = self.pods().list(&ListParams::default()).await.unwrap().items;
+        pods.into_iter().filter_map(|pod| pod.metadata.name).collect()
     }
 
     /// Waits until no pod is left.
     pub(crate) async fn expect_no_pods(&self) {
-        let began = Instant::now();
-        loop {
-            let pods = self.pods().list(&ListParams::default()).await.unwrap().items;
-            if pods.is_empty() {
-                return;
-            }
-            let names: Vec<_> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-            assert!(began.elapsed() < GONE_LIMIT, "left after {GONE_LIMIT:?}: {names:?}");
-            tokio::time::sleep(LOOK).await;
-        }
+        self.until("no pod is left", async || self.pod_names().await.is_empty()).await;
     }
 
     async fn delete(&self) {
@@ -202,8 +216,14 @@ impl Namespace {
     }
 }
 
+/// A template of pods of which several fit on one node.
+pub(crate) fn small() -> Template {
+    let limits = SandboxLimits { cpu_millis: 200, ..SandboxLimits::default() };
+    Template { limits, ..Template::default() }
+}
+
 /// The node's Docker.
-pub(crate) fn docker(cluster: &Path) -> Command {
+fn docker(cluster: &Path) -> Command {
     let mut docker = Command::new("docker");
     docker.arg("--host").arg(format!("unix://{}", cluster.join("docker.sock").display()));
     docker

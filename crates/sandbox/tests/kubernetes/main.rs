@@ -5,5 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod ends;
 mod harness;
+mod network;
+mod pods;
+mod reasons;
 mod suites;

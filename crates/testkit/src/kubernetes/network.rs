@@ -32,10 +32,11 @@ fi
 namespace=$(echo "$CNI_ARGS" | tr ';' '\n' | sed -n 's/^K8S_POD_NAMESPACE=//p')
 inside() { nsenter --net="$CNI_NETNS" -- "$@"; }
 inside ip link set lo up
-# With 127.0.0.1 alone some programs take it that there is no IPv4.
-inside ip addr add 127.77.0.1/8 dev lo 2>/dev/null || true
 address=
+# A kubelet calls a plugin of that name first, whatever is configured.
+[ "$(basename "$0")" = loopback ] && namespace=loopback
 case "$namespace" in
+  loopback) ;;
   *-open | *-filtered)
     ip link add "$outer" type veth peer name eth0 netns "$CNI_NETNS"
     ip link set "$outer" up
@@ -48,6 +49,12 @@ case "$namespace" in
     inside ip route add default via 198.18.77.1
     address='{"version":"4","address":"198.18.77.2/30","gateway":"198.18.77.1"}'
     ;;
+  *)
+    # A kubelet takes a pod without an address on eth0 for broken: loopback has that name too.
+    inside ip link property add dev lo altname eth0
+    inside ip addr add 198.18.77.2/32 dev lo scope global
+    address='{"version":"4","address":"198.18.77.2/32"}'
+    ;;
 esac
 echo "{\"cniVersion\":\"0.4.0\",\"interfaces\":[],\"ips\":[$address],\"routes\":[],\"dns\":{}}"
 "#;
@@ -57,9 +64,11 @@ pub(super) fn install(folder: &Path) -> io::Result<()> {
     let (programs, configuration) = (folder.join(PROGRAMS), folder.join(CONFIGURATION));
     fs::create_dir_all(&programs)?;
     fs::create_dir_all(&configuration)?;
-    let program = programs.join(PLUGIN);
-    fs::write(&program, PROGRAM)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    for name in [PLUGIN, "loopback"] {
+        let program = programs.join(name);
+        fs::write(&program, PROGRAM)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    }
     let list = format!(r#"{{"cniVersion":"0.4.0","name":"test","plugins":[{{"type":"{PLUGIN}"}}]}}"#);
     fs::write(configuration.join("10-test.conflist"), list)
 }
