@@ -2,9 +2,11 @@
 
 pub mod http;
 pub mod kubernetes;
+pub mod lambda;
 pub mod moto;
 pub mod openbao;
 pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod python;
+pub mod registry;
