@@ -3,6 +3,8 @@
 //! `cargo xtask bench` builds what is measured, installs the peers and starts this program. It never fails on a time.
 
 mod arguments;
+mod bounds;
+mod egress;
 mod footprint;
 mod http;
 mod load;

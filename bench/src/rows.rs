@@ -53,6 +53,8 @@ pub(crate) enum Goal {
     MinTimes(f64),
     /// At most so many times the baseline.
     MaxTimes(f64),
+    /// At least this, in the row's unit.
+    Min(f64),
     /// At most this, in the row's unit.
     Max(f64),
     /// At most this, and at most so many times the baseline.
@@ -98,6 +100,7 @@ impl Row {
         (self.goal, self.holds) = match goal {
             Goal::MinTimes(times) => (format!(">= {times}x"), self.ratio.map(|ratio| ratio >= times)),
             Goal::MaxTimes(times) => (format!("<= {times}x"), self.ratio.map(|ratio| ratio <= times)),
+            Goal::Min(least) => (format!(">= {least} {unit}"), Some(self.ours >= least)),
             Goal::Max(most) => (format!("<= {most} {unit}"), Some(self.ours <= most)),
             Goal::MaxAndTimes(most, times) => (
                 format!("<= {most} {unit}, <= {times}x"),

@@ -20,6 +20,7 @@ use crate::load::one_at_a_time;
 use crate::rows::{Goal, Latency, Row};
 use crate::sagewai::{Sagewai, Workflow};
 use crate::samples::Samples;
+use crate::{bounds, egress};
 
 /// Memory that this process holds, as a busy worker does: making sandboxes must not become slower by it.
 const BALLAST_BYTES: usize = 256 << 20;
@@ -42,10 +43,13 @@ pub(crate) async fn measure(
             return Ok(Vec::new());
         }
     };
+    let spawner_pid = spawner.pid();
     let backend: Arc<dyn Backend> = NamespaceBackend::new(spawner).context("cannot watch the spawner")?;
     let ballast: Vec<u8> = (0..BALLAST_BYTES).map(|n| n as u8).collect();
     let mut rows = cold(arguments, &*backend).await?;
-    rows.extend(warm(arguments, backend).await?);
+    rows.extend(warm(arguments, Arc::clone(&backend)).await?);
+    rows.extend(egress::measure(arguments, &backend).await?);
+    rows.extend(bounds::measure(arguments, &backend, spawner_pid).await?);
     // Held until here, and read, so that it is there.
     ensure!(ballast[ballast.len() - 1] == u8::MAX, "the ballast is intact");
     drop(ballast);
@@ -108,13 +112,13 @@ async fn cold(arguments: &Arguments, backend: &dyn Backend) -> Result<Vec<Row>> 
 }
 
 #[derive(Default)]
-struct ColdTurn {
+pub(crate) struct ColdTurn {
     ready: Samples,
-    exited: Samples,
+    pub(crate) exited: Samples,
     gone: Samples,
 }
 
-async fn cold_turn(backend: &dyn Backend, count: usize) -> Result<ColdTurn> {
+pub(crate) async fn cold_turn(backend: &dyn Backend, count: usize) -> Result<ColdTurn> {
     let mut turn = ColdTurn::default();
     for _ in 0..count {
         let began = Instant::now();
