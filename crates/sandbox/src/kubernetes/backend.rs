@@ -129,7 +129,7 @@ impl Shared {
             self.warned.get_or_init(|| {
                 tracing::warn!(
                     namespace = self.namespace,
-                    "sandboxes in Kubernetes start in whatever network their pods have: `network = \"assume-closed\"`"
+                    "sandboxes in Kubernetes start in whatever network their pods have: `kubernetes.network = \"assume-closed\"`"
                 );
             });
             return Ok(());
@@ -217,7 +217,7 @@ impl Backend for KubernetesBackend {
         let Some(image) = template.image.as_ref().or(shared.config.image.as_ref()) else {
             return Err(unavailable(
                 "the step names no image, and there is no default",
-                "name an `image` in the step, or in the sandbox backend's configuration",
+                "name an `image` in the step, or one for all in `kubernetes.image`",
             ));
         };
         let owner = shared.owner().await?;

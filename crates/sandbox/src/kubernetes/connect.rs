@@ -31,7 +31,7 @@ pub(super) async fn connect(config: &KubernetesConfig) -> Result<Cluster, Sandbo
     let mut found = find(config).await.map_err(|reason| {
         unavailable(
             format!("its cluster is not known: {reason}"),
-            "name a `kubeconfig`, or run the worker in a pod with a service account",
+            "name it in `kubernetes.kubeconfig`, or run the worker in a pod with a service account",
         )
     })?;
     found.connect_timeout = Some(CONNECT_LIMIT);

@@ -62,7 +62,7 @@ fn ended(status: &PodStatus) -> Option<String> {
             return Some(format!("its pod made room for one of a higher priority: {}", message()));
         }
         Some("DeadlineExceeded") => {
-            return Some("its pod was older than `pod_seconds`, and the cluster ended it".to_owned());
+            return Some("its pod was older than `kubernetes.pod-seconds`, and the cluster ended it".to_owned());
         }
         Some("NodeLost") => return Some(format!("its node is lost: {}", message())),
         Some(reason) if status.phase.as_deref() == Some("Failed") => {
@@ -121,8 +121,8 @@ fn hopeless(container: &ContainerStatus) -> Option<String> {
     if IMAGE.contains(&reason) {
         let whose = if container.name == GUEST_CONTAINER { "the guest's image" } else { "the image" };
         return Some(format!(
-            "{whose} `{}` cannot be pulled ({reason}{said}); check its name, the registry, `image_pull_secrets` and \
-             `image_pull_policy`",
+            "{whose} `{}` cannot be pulled ({reason}{said}); check its name, the registry, `kubernetes.pull-secrets` and \
+             `kubernetes.pull`",
             container.image
         ));
     }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(ended(json!({"phase": "Succeeded", "containerStatuses": gone})), "its guest ended");
         let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."});
         assert_eq!(ended(evicted), "its pod was evicted from the node: The node was low on memory");
-        assert!(ended(json!({"phase": "Failed", "reason": "DeadlineExceeded"})).contains("pod_seconds"));
+        assert!(ended(json!({"phase": "Failed", "reason": "DeadlineExceeded"})).contains("pod-seconds"));
     }
 
     #[test]

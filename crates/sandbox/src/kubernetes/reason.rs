@@ -39,7 +39,7 @@ pub(super) fn refused(what: &str, error: &Error) -> SandboxError {
         // Admission: webhooks, limits of the namespace, unknown runtime classes and accounts, fields it does not know.
         400 | 403 | 404 | 422 => unavailable(
             format!("the cluster refuses to {what}: {said}"),
-            "change the sandbox backend's configuration, or what admits pods in the namespace",
+            "change the part `[kubernetes]` of the worker's configuration, or what admits pods in the namespace",
         ),
         _ => SandboxError::Create(format!("the cluster failed to {what}: {said}")),
     }

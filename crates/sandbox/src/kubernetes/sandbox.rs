@@ -63,7 +63,7 @@ impl OwnPod {
                 Some(Fate::Ended(why)) => return Err(SandboxError::Create(self.with_events(why).await)),
                 Some(Fate::Unscheduled(why)) => (asked + schedule, format!(
                     "no node takes the pod within {} s{}; free or add nodes, lower the step's `resources`, or correct \
-                     `node_selector` and `tolerations`",
+                     `kubernetes.node-selector` and `kubernetes.tolerations`",
                     schedule.as_secs(),
                     why.map(|why| format!(": {why}")).unwrap_or_default()
                 )),

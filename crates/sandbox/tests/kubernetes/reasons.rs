@@ -23,7 +23,7 @@ fn an_image_that_is_not_there() {
         let nowhere = Template { image: Some("127.0.0.1:1/acme/absent:1".to_owned()), ..small() };
         let said = refusal(config.clone(), nowhere).await;
         assert!(said.contains("`127.0.0.1:1/acme/absent:1` cannot be pulled"), "{said}");
-        assert!(said.contains("image_pull_secrets") && said.contains("connection refused"), "{said}");
+        assert!(said.contains("pull-secrets") && said.contains("connection refused"), "{said}");
         let malformed = Template { image: Some("Not An Image".to_owned()), ..small() };
         let said = refusal(config, malformed).await;
         assert!(said.contains("InvalidImageName"), "{said}");
@@ -40,7 +40,7 @@ fn no_node_takes_it() {
         assert!(said.contains("no node takes the pod") && said.contains("Insufficient cpu"), "{said}");
         let node_selector = [("no".to_owned(), "where".to_owned())].into();
         let said = refusal(KubernetesConfig { node_selector, ..config }, small()).await;
-        assert!(said.contains("node_selector"), "{said}");
+        assert!(said.contains("node-selector"), "{said}");
         namespace.expect_no_pods().await;
     });
 }
@@ -83,7 +83,7 @@ fn the_cluster_ends_a_pod_that_is_too_old() {
         let mut session = subject.open().await.unwrap();
         let ran = run(&mut session, subject.probe(["sleep", "600"]).within(Duration::from_secs(60))).await;
         match ran.exit {
-            Err(SandboxError::Ended(Some(why))) => assert!(why.contains("pod_seconds"), "{why}"),
+            Err(SandboxError::Ended(Some(why))) => assert!(why.contains("pod-seconds"), "{why}"),
             other => panic!("{other:?}"),
         }
         session.discard().await.unwrap();

@@ -41,6 +41,8 @@ pub(super) fn start(
             format!("--secure-port={}", free_port()?),
             format!("--cert-dir={}", authority.folder.display()),
             "--leader-elect=false".to_owned(),
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
         ])
     };
     let scheduler = binaries.program("kube-scheduler");

@@ -179,6 +179,12 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 evictionHard: {{memory.available: 10Mi, nodefs.available: 10Mi, nodefs.inodesFree: '100'}}
 syncFrequency: 10s
+# By default a kubelet says five things a second to the API: with a dozen pods everyone waits for that.
+kubeAPIQPS: 200
+kubeAPIBurst: 400
+eventRecordQPS: 200
+eventBurst: 400
+serializeImagePulls: false
 # Later versions do both without being asked: a memory volume has its size, and this setting is a safe one.
 featureGates: {{SizeMemoryBackedVolumes: true}}
 allowedUnsafeSysctls: [net.ipv4.ip_unprivileged_port_start]
