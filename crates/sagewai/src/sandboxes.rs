@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use sandbox::oci::{ImageSettings, Images, PullPolicy};
 use sandbox::{Backend, SandboxError};
 use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerError, SpawnerOptions};
 
-use crate::config::{List, SandboxSettings};
+use crate::config::{ImagesSettings, List, SandboxSettings};
 use crate::failure::Failure;
 
 /// A sandbox backend, as documents and operators name it.
@@ -97,16 +98,26 @@ impl From<SandboxError> for Absent {
 /// What had to be done while this process had one thread: the spawner of namespace sandboxes is a fork of it.
 pub(crate) struct Early {
     spawner: Option<Result<Spawner, SpawnerError>>,
+    /// Whether there is a folder for images.
+    images: bool,
 }
 
 impl Early {
     /// Prepares those sandbox backends; called first of all, before there are threads.
-    pub(crate) fn prepare(kinds: &[Kind], paths: &List) -> Early {
+    pub(crate) fn prepare(kinds: &[Kind], paths: &List, settings: &SandboxSettings) -> Early {
+        if !kinds.contains(&Kind::Namespace) {
+            return Early { spawner: None, images: false };
+        }
+        let cache = &settings.images.cache;
+        let images = Images::make_folders(cache)
+            .inspect_err(|error| eprintln!("warning: no images: the cache {} cannot be made: {error}", cache.display()))
+            .ok();
         let options = SpawnerOptions {
             paths: paths.0.iter().map(PathBuf::from).collect(),
+            images,
             ..SpawnerOptions::default()
         };
-        Early { spawner: kinds.contains(&Kind::Namespace).then(|| Spawner::start(&options)) }
+        Early { images: options.images.is_some(), spawner: Some(Spawner::start(&options)) }
     }
 
     /// The sandbox backend; needs a tokio runtime. That its daemon does not answer is no reason for its absence: it may
@@ -118,7 +129,10 @@ impl Early {
         owner: &str,
     ) -> Result<Arc<dyn Backend>, Absent> {
         match kind {
-            Kind::Namespace => namespace(self.spawner.take().expect("prepared, and made once")),
+            Kind::Namespace => {
+                let images = if self.images { Some(images(&settings.images)?) } else { None };
+                namespace(self.spawner.take().expect("prepared, and made once"), images)
+            }
             Kind::Docker => docker(settings, owner),
             Kind::Kubernetes => Err(not_built(kind)),
             Kind::Lambda => Err(not_built(kind)),
@@ -133,12 +147,31 @@ fn not_built(kind: Kind) -> Absent {
     )
 }
 
-fn namespace(spawner: Result<Spawner, SpawnerError>) -> Result<Arc<dyn Backend>, Absent> {
+/// The images of namespace sandboxes. Wrong settings are told at the start, not by the first step that names an image.
+fn images(settings: &ImagesSettings) -> Result<Arc<Images>, Absent> {
+    let wrong = |reason: String| Absent::new(reason, "correct the `[images]` part of the configuration");
+    let pull = PullPolicy::parse(&settings.pull)
+        .ok_or_else(|| wrong(format!("`{}` is no way to pull; there are if-not-present, always, never", settings.pull)))?;
+    Images::open(ImageSettings {
+        max_cache_bytes: settings.max_mib.saturating_mul(1 << 20),
+        pull,
+        insecure: settings.insecure.0.clone(),
+        allow_private: settings.allow_private.0.clone(),
+        credentials: settings.registries.clone(),
+        ..ImageSettings::new(settings.cache.clone())
+    })
+    .map_err(|error| wrong(error.to_string()))
+}
+
+fn namespace(
+    spawner: Result<Spawner, SpawnerError>,
+    images: Option<Arc<Images>>,
+) -> Result<Arc<dyn Backend>, Absent> {
     let spawner = spawner.map_err(|error| match error {
         SpawnerError::Unavailable { reason, remedy } => Absent { reason, remedy },
         error => Absent::new(error.to_string(), "run `sagewai doctor` as the user of the worker"),
     })?;
-    let backend = NamespaceBackend::new(spawner)
+    let backend = NamespaceBackend::with_images(spawner, images)
         .map_err(|error| Absent::new(error.to_string(), "check the limits: ulimit -n"))?;
     Ok(backend)
 }

@@ -135,12 +135,12 @@ impl Backend for NamespaceBackend {
         image: &str,
         tell: &(dyn Fn(String) + Send + Sync),
     ) -> Result<Option<Image>, SandboxError> {
-        self.images()?.pull(image, tell).await.map(Some).map_err(|error| error.of_backend(NAME))
+        self.images()?.pull(image, tell).await.map(Some).map_err(|error| error.of_backend())
     }
 
     async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {
         let held = match &template.image {
-            Some(image) => self.images()?.layers(image).await.map_err(|error| error.of_backend(NAME))?,
+            Some(image) => self.images()?.layers(image).await.map_err(|error| error.of_backend())?,
             None => Vec::new(),
         };
         let layers = held.iter().rev().map(|layer| layer.name().to_owned()).collect();

@@ -33,6 +33,9 @@ pub enum SandboxError {
         /// What does not answer.
         reason: String,
     },
+    /// The image of the template cannot be had or used; another try will not help. The message is fit for the user.
+    #[error("{0}")]
+    Image(String),
     /// Layers that the operator requires are absent: the start is refused.
     #[error("required isolation is absent: {}", .0.iter().map(|(layer, note)| format!("{layer:?} ({note})")).collect::<Vec<_>>().join(", "))]
     LayersAbsent(Vec<(Layer, String)>),

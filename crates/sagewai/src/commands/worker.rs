@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments, globals: &Globals) -> Result<Exit, Fail
     }
     let kinds = sandboxes::kinds(&settings.sandboxes)?;
     // First of all, while this process has one thread.
-    let early = Early::prepare(&kinds, &settings.sandbox_path);
+    let early = Early::prepare(&kinds, &settings.sandbox_path, &settings.sandbox);
     start_log(&settings.log)?;
     server_runtime()?.block_on(work(settings, &kinds, early, required))?;
     Ok(Exit::Ok)

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::layers::Layers;
+use super::layers::{Layers, user_folder};
 use super::parts::path;
 use super::values::List;
 use crate::failure::Failure;
@@ -13,15 +13,57 @@ const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 /// The image of a Docker sandbox whose step names none: scripts are Python's as a rule.
 const DOCKER_IMAGE: &str = "docker.io/library/python:3-slim";
 
+/// Size of the cache of images.
+const IMAGES_MIB: u64 = 20 << 10;
+
 /// Settings of all sandbox backends.
 #[derive(Clone, Debug)]
 pub(crate) struct SandboxSettings {
     pub(crate) docker: DockerSettings,
+    pub(crate) images: ImagesSettings,
 }
 
 impl SandboxSettings {
     pub(crate) fn resolve(layers: &Layers) -> Result<SandboxSettings, Failure> {
-        Ok(SandboxSettings { docker: DockerSettings::resolve(layers)? })
+        Ok(SandboxSettings {
+            docker: DockerSettings::resolve(layers)?,
+            images: ImagesSettings::resolve(layers)?,
+        })
+    }
+}
+
+/// The images of namespace sandboxes.
+#[derive(Clone, Debug)]
+pub(crate) struct ImagesSettings {
+    /// Folder of the cache.
+    pub(crate) cache: PathBuf,
+    /// Its size, MiB.
+    pub(crate) max_mib: u64,
+    /// `if-not-present`, `always` or `never`.
+    pub(crate) pull: String,
+    /// File with credentials of registries, as Docker's config.json.
+    pub(crate) registries: Option<PathBuf>,
+    /// Registries in plain HTTP.
+    pub(crate) insecure: List,
+    /// Private destinations that may be registries.
+    pub(crate) allow_private: List,
+}
+
+impl ImagesSettings {
+    fn resolve(layers: &Layers) -> Result<ImagesSettings, Failure> {
+        let registries = path(layers, "images.registries", None, PathBuf::new)?;
+        let cache = || {
+            user_folder("XDG_CACHE_HOME", ".cache")
+                .map_or_else(|| PathBuf::from("/var/cache/sagewai/images"), |f| f.join("sagewai/images"))
+        };
+        Ok(ImagesSettings {
+            cache: path(layers, "images.cache", None, cache)?,
+            max_mib: layers.pick("images.max-mib", None, || IMAGES_MIB)?,
+            pull: layers.pick("images.pull", None, || "if-not-present".to_owned())?,
+            registries: (!registries.as_os_str().is_empty()).then_some(registries),
+            insecure: layers.pick("images.insecure", None, List::default)?,
+            allow_private: layers.pick("images.allow-private", None, List::default)?,
+        })
     }
 }
 

@@ -106,12 +106,11 @@ impl ImageError {
     }
 
     /// As an error of a sandbox backend.
-    pub fn of_backend(self, backend: &'static str) -> SandboxError {
+    pub fn of_backend(self) -> SandboxError {
         if self.is_temporary() {
-            return SandboxError::Create(self.to_string());
+            SandboxError::Create(self.to_string())
+        } else {
+            SandboxError::Image(self.to_string())
         }
-        let text = self.to_string();
-        let (reason, remedy) = text.split_once("; ").unwrap_or((text.as_str(), "use another image"));
-        SandboxError::Unavailable { backend, reason: reason.to_owned(), remedy: remedy.to_owned() }
     }
 }

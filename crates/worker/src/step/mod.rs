@@ -2,6 +2,7 @@
 
 mod bare;
 mod http;
+mod image;
 mod process;
 mod request;
 mod sandboxed;

@@ -18,7 +18,7 @@ use sandbox::{CancellationToken, SandboxError, SandboxLimits, Session, Template,
 use tokio::sync::mpsc;
 
 use super::process::{self, Process, WORKSPACE};
-use super::{Attempted, Done, Undone, request};
+use super::{Attempted, Done, Undone, image, request};
 use crate::agent::AgentManifest;
 use crate::artifact::{ArtifactStore, Upload};
 use crate::error::{authentication, configuration, runtime, timeout};
@@ -37,12 +37,17 @@ const ARTIFACT_LIMITS: (u64, u64, u32) = (64 * 1024 * 1024, 256 * 1024 * 1024, 1
 
 pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
     let pool = attempted.steps.sandboxes.choose(attempted.spec)?;
-    let process = process::prepare(&attempted.spec.work, &attempted.steps.config.agents)?;
-    let mut session = claim(attempted, pool).await?;
+    let mut process = process::prepare(&attempted.spec.work, &attempted.steps.config.agents)?;
+    let image = image::bring(attempted, pool).await?;
+    let directory = match &image {
+        Some(image) => image::apply(&image.config, &attempted.spec.work, &mut process)?,
+        None => WORKSPACE.to_owned(),
+    };
+    let mut session = claim(attempted, pool, image.map(|image| image.pinned)).await?;
     attempted.started(&format!("{}/{}", pool.backend().name(), session.id()));
     let path = pool.backend().capabilities().path;
     let mut grant = None;
-    let result = in_session(attempted, &mut session, process, &path, &mut grant).await;
+    let result = in_session(attempted, &mut session, process, directory, &path, &mut grant).await;
     let broker_told = async {
         if let (Some(grant), Some(broker)) = (grant, &attempted.steps.broker) {
             broker.release(&grant).await;
@@ -69,8 +74,11 @@ async fn gone(pool: &Pool) -> Option<SandboxError> {
     checked.err().filter(|error| matches!(error, SandboxError::Gone { .. } | SandboxError::Lost { .. }))
 }
 
-async fn claim(attempted: &Attempted<'_>, pool: &Pool) -> Result<Session, Undone> {
-    let template = template(attempted);
+async fn claim(attempted: &Attempted<'_>, pool: &Pool, pinned: Option<String>) -> Result<Session, Undone> {
+    let mut template = template(attempted);
+    if pinned.is_some() {
+        template.image = pinned;
+    }
     tokio::select! {
         claimed = pool.claim(&template) => claimed.map_err(|error| sandbox_error(attempted, error)),
         () = attempted.cancel.cancelled() => Err(Undone::Stopped),
@@ -96,6 +104,7 @@ async fn in_session(
     attempted: &Attempted<'_>,
     session: &mut Session,
     process: Process,
+    directory: String,
     path: &str,
     grant: &mut Option<String>,
 ) -> Result<Done, Undone> {
@@ -112,7 +121,7 @@ async fn in_session(
     let start = StartStep {
         argv: process.argv,
         environment: environment(path, process.environment),
-        directory: WORKSPACE.to_owned(),
+        directory,
         broker_key: sealed
             .as_ref()
             .and_then(|_| attempted.steps.broker.as_ref().map(|broker| broker.public_key)),
@@ -364,7 +373,7 @@ impl ArtifactSink for Uploads<'_> {
     }
 }
 
-fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
+pub(super) fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
     use protocol::frame::FailureKind;
     match error {
         SandboxError::Cancelled if attempted.cancel.is_cancelled() => Undone::Stopped,
@@ -374,7 +383,7 @@ fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> Undone {
         .into(),
         SandboxError::Refused { kind: FailureKind::Sealed, message } => authentication(403, message).into(),
         SandboxError::Refused { kind: FailureKind::NotFound, message } => configuration(message).into(),
-        error @ (SandboxError::Unavailable { .. } | SandboxError::LayersAbsent(_)) => {
+        error @ (SandboxError::Unavailable { .. } | SandboxError::Image(_) | SandboxError::LayersAbsent(_)) => {
             configuration(error.to_string()).into()
         }
         error @ SandboxError::Gone { .. } => {
