@@ -1,7 +1,7 @@
 //! A call from its first request to its last reply: token, challenge, redirects.
 
 use http::StatusCode;
-use http::header::LOCATION;
+use http::header::{AUTHORIZATION, LOCATION};
 use protocol::step::{HttpAuthentication, HttpCall, OAuth2, StepError};
 
 use crate::answer::Answer;
@@ -91,6 +91,12 @@ impl Exchange {
             Stage::Discovery(request) | Stage::Token(request) => request,
             Stage::Call { .. } => &self.call,
         }
+    }
+
+    /// Whether [`Exchange::request`] shows credentials or asks for a token with them.
+    pub fn shows_credentials(&self) -> bool {
+        matches!(self.stage, Stage::Token(_))
+            || self.request().headers.get(AUTHORIZATION).is_some_and(|value| value.is_sensitive())
     }
 
     /// What was made of the credentials and stands for them: may show in no output.

@@ -14,7 +14,7 @@ mod program {
 
 use std::io::{Read, Write};
 
-use caller::{Answer, Exchange, credentials};
+use caller::{Answer, Exchange, credentials, place};
 use program::mask::Mask;
 use program::{connection, tls};
 use protocol::step::{HttpAuthentication, HttpCall, HttpOutcome, StepError, error_type};
@@ -49,6 +49,7 @@ fn main() {
 fn run(mask: &mut Mask) -> Result<Answer, StepError> {
     let call = call()?;
     let trust = tls::Trust::new(std::env::args_os().nth(1));
+    let of_identity = matches!(call.authentication, Some(HttpAuthentication::Identity { .. }));
     let credentials = match &call.authentication {
         Some(HttpAuthentication::Identity { as_ }) => Some(credentials(*as_, &keys())?),
         literal => literal.clone(),
@@ -59,6 +60,10 @@ fn run(mask: &mut Mask) -> Result<Answer, StepError> {
     let mut exchange = Exchange::new(&call, credentials, random()?)?;
     loop {
         exchange.derived().iter().for_each(|derived| mask.add(derived));
+        let request = exchange.request();
+        if of_identity && exchange.shows_credentials() && request.uri.scheme_str() != Some("https") {
+            return Err(in_the_clear(&place(&request.uri)));
+        }
         let reply = connection::send(exchange.request(), &trust)?;
         if let Some(answer) = exchange.receive(&reply)? {
             return Ok(answer);
@@ -88,6 +93,18 @@ fn random() -> Result<[u8; 16], StepError> {
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
         .map_err(|_| runtime("the sandbox has no source of randomness"))?;
     Ok(bytes)
+}
+
+/// Without TLS the worker, which relays the connection, would see what only this sandbox may.
+fn in_the_clear(place: &str) -> StepError {
+    StepError {
+        kind: error_type::AUTHENTICATION.to_owned(),
+        status: 403,
+        title: "The call could not be authenticated".to_owned(),
+        detail: format!(
+            "{place} is not reached by https, and a credential of an identity is sent no other way"
+        ),
+    }
 }
 
 fn runtime(detail: impl Into<String>) -> StepError {

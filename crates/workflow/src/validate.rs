@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expression::{Expression, Template};
 use crate::model::{
-    Authentication, Call, Catch, Credentials, DurationValue, Endpoint, FlowDirective, InputFilter,
+    Authentication, Call, Catch, Credentials, DurationValue, Endpoint, FlowDirective, HttpCall, InputFilter,
     OutputFilter, Process, Reference, RetryPolicy, ScriptSource, Task, TaskKind, TaskList, Timeout, Uri,
     Workflow,
 };
@@ -251,6 +251,17 @@ impl<'a> Check<'a> {
         self.authentication(endpoint.authentication.as_ref(), &format!("{pointer}/authentication"), scope);
     }
 
+    /// Without TLS the worker, which relays the connection of a sandbox, would see the credential of an identity.
+    fn clear_credential(&mut self, http: &HttpCall, pointer: &str) {
+        let in_the_clear =
+            matches!(&http.endpoint.uri, Uri::Template(uri) if uri.text.starts_with("http://"));
+        if in_the_clear && self.workflow.http_identity(http).is_some() {
+            let message = "a credential of an identity is sent by https only".to_owned();
+            let help = "write https://, or use the service in a `run` task of mode 2".to_owned();
+            self.error("clear-credential", &format!("{pointer}/uri"), message, Some(help));
+        }
+    }
+
     fn authentication(
         &mut self,
         reference: Option<&Reference<Authentication>>,
@@ -463,6 +474,7 @@ impl<'a> Check<'a> {
             Call::Http(http) => {
                 self.template(&http.method, &format!("{with}/method"), scope);
                 self.endpoint(&http.endpoint, &format!("{with}/endpoint"), scope);
+                self.clear_credential(http, &format!("{with}/endpoint"));
                 self.template(&http.headers, &format!("{with}/headers"), scope);
                 self.template(&http.query, &format!("{with}/query"), scope);
                 if let Some(body) = &http.body {

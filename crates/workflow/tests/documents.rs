@@ -404,6 +404,12 @@ fn a_call_with_the_credential_of_an_identity_runs_in_mode_2() {
         ],
     );
     check(
+        &with_authentication("use: pets", "").replace("https://a.b", "http://a.b"),
+        &[
+            "6:40 clear-credential /do/0/a/with/endpoint/uri a credential of an identity is sent by https only; write https://, or use the service in a `run` task of mode 2",
+        ],
+    );
+    check(
         &with_authentication("digest: { use: acme/pet }", ""),
         &[
             "6:88 unknown-reference /do/0/a/with/endpoint/authentication/digest/use there is no `acme/pet` in use.secrets; did you mean `acme/pets`?",

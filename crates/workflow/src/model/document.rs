@@ -6,8 +6,8 @@ use protocol::step::Mode;
 use serde_json::{Map, Value};
 
 use super::{
-    Authentication, Call, Endpoint, ErrorDefinition, Execution, InputFilter, NamedTask, OutputFilter,
-    Reference, RetryPolicy, Schedule, Task, TaskKind, TaskList, Timeout,
+    Authentication, Call, Endpoint, ErrorDefinition, Execution, HttpCall, InputFilter, NamedTask,
+    OutputFilter, Reference, RetryPolicy, Schedule, Task, TaskKind, TaskList, Timeout,
 };
 use crate::expression::{Expression, Language};
 
@@ -125,6 +125,11 @@ impl Workflow {
     /// The identity whose credential an HTTP call shows, which makes it a step of mode 2: `use.secrets` holds references.
     pub fn call_identity<'a>(&'a self, task: &'a Task) -> Option<&'a str> {
         let TaskKind::Call(Call::Http(call)) = &task.kind else { return None };
+        self.http_identity(call)
+    }
+
+    /// As [`Workflow::call_identity`], for the call itself.
+    pub(crate) fn http_identity<'a>(&'a self, call: &'a HttpCall) -> Option<&'a str> {
         let reference = call.endpoint.authentication.as_ref()?;
         match (self.authentication(reference), reference) {
             (Some(policy), _) => policy.secret(),

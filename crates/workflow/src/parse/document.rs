@@ -73,8 +73,15 @@ fn read(reader: &Reader, root: &At<'_>) -> Option<Workflow> {
 
 fn evaluate(reader: &Reader, at: &At<'_>) -> Language {
     let Some(fields) = reader.fields(at, &["language", "mode"]) else { return Language::Strict };
-    if let Some(at) = fields.get("language") {
-        reader.word(&at, &[("jq", ())]);
+    if let Some(at) = fields.get("language")
+        && reader.text(&at).is_some_and(|language| language != "jq")
+    {
+        reader.error_help(
+            &at,
+            "not-supported-yet",
+            "expressions in another language than jq",
+            "write language: jq",
+        );
     }
     let modes = [("strict", Language::Strict), ("loose", Language::Loose)];
     fields.get("mode").and_then(|at| reader.word(&at, &modes)).unwrap_or_default()

@@ -207,6 +207,10 @@ impl Builder {
                     let content =
                         scalar(&text, style, tag.as_deref()).map_err(|m| refuse("syntax", place, m))?;
                     self.count(1, text.len(), place)?;
+                    if text == "<<" && style == ScalarStyle::Plain && self.waits_for_key() {
+                        let message = "YAML 1.2 has no merge keys (`<<`); write the keys out".to_owned();
+                        return Err(refuse("merge-key", place, message));
+                    }
                     self.scalar(text, Node { place, content }, anchor)?;
                 }
                 Event::SequenceStart(anchor, tag) => {
@@ -287,6 +291,10 @@ impl Builder {
             OpenKind::Map { entries, .. } => Content::Map(entries),
         };
         self.add(Node { place: open.place, content }, open.anchor)
+    }
+
+    fn waits_for_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { kind: OpenKind::Map { pending: None, .. }, .. }))
     }
 
     /// A scalar is a key where a mapping waits for one, whatever its type: keys are texts.
@@ -451,6 +459,8 @@ mod tests {
     fn what_would_mislead_is_refused() {
         let error = refused("a: 1\nb: 2\na: 3", "duplicate-key");
         assert_eq!((error.line, error.column), (3, 1));
+        refused("a: &x {b: 1}\nc: {<<: *x}", "merge-key");
+        check("'<<': <<", json!({"<<": "<<"}));
         refused("a: 1\n---\nb: 2", "syntax");
         refused("? [a]\n: 1", "syntax");
         refused("a: !ruby/object x", "syntax");
