@@ -134,7 +134,7 @@ impl Early {
                 namespace(self.spawner.take().expect("prepared, and made once"), images)
             }
             Kind::Docker => docker(settings, owner),
-            Kind::Kubernetes => Err(not_built(kind)),
+            Kind::Kubernetes => kubernetes(settings),
             Kind::Lambda => Err(not_built(kind)),
         }
     }
@@ -194,6 +194,52 @@ fn docker(settings: &SandboxSettings, owner: &str) -> Result<Arc<dyn Backend>, A
 #[cfg(not(feature = "docker"))]
 fn docker(_: &SandboxSettings, _: &str) -> Result<Arc<dyn Backend>, Absent> {
     Err(not_built(Kind::Docker))
+}
+
+#[cfg(feature = "kubernetes")]
+fn kubernetes(settings: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
+    use sandbox::kubernetes::{KubernetesBackend, KubernetesConfig};
+    let settings = settings.kubernetes.clone();
+    let wrong = |key: &'static str| {
+        move |reason: String| {
+            Absent::new(reason, format!("correct `{key}` in the `[kubernetes]` part of the configuration"))
+        }
+    };
+    let user = settings.run_as_user.as_deref().map(str::parse).transpose();
+    let tolerations = settings.tolerations.0.iter().map(|text| text.parse()).collect::<Result<_, String>>();
+    let closed = settings.closed.0.iter().map(|text| text.parse()).collect::<Result<_, std::net::AddrParseError>>();
+    Ok(KubernetesBackend::new(KubernetesConfig {
+        kubeconfig: settings.kubeconfig,
+        context: settings.context,
+        namespace: settings.namespace,
+        image: Some(settings.image).filter(|image| !image.is_empty()),
+        guest_image: settings.guest_image,
+        guest_source: settings.guest_source.parse().map_err(wrong("guest-source"))?,
+        image_pull_policy: Some(settings.pull).filter(|pull| !pull.is_empty()),
+        image_pull_secrets: settings.pull_secrets.0,
+        service_account: settings.service_account,
+        attestation_audience: settings.attestation_audience,
+        runtime_class: settings.runtime_class,
+        node_selector: settings.node_selector.0,
+        tolerations: tolerations.map_err(wrong("tolerations"))?,
+        priority_class: settings.priority_class,
+        labels: settings.labels.0,
+        annotations: settings.annotations.0,
+        run_as_user: user.map_err(|error| wrong("run-as-user")(format!("the user is no number: {error}")))?,
+        scratch: settings.scratch.parse().map_err(wrong("scratch"))?,
+        low_ports: settings.low_ports,
+        network: settings.network.parse().map_err(wrong("network"))?,
+        closed: closed.map_err(|error| wrong("closed")(error.to_string()))?,
+        schedule_seconds: settings.schedule_seconds,
+        start_seconds: settings.start_seconds,
+        pod_seconds: settings.pod_seconds,
+        lease_seconds: settings.lease_seconds,
+    }))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn kubernetes(_: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
+    Err(not_built(Kind::Kubernetes))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Configuration: defaults in code, a TOML file, the environment, flags; later wins. A typed struct per part.
 
 mod keys;
+mod kubernetes;
 mod layers;
 mod parts;
 mod sandboxes;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::kubernetes::KubernetesSettings;
 use super::layers::{Layers, user_folder};
 use super::parts::path;
 use super::values::List;
@@ -21,6 +22,7 @@ const IMAGES_MIB: u64 = 20 << 10;
 pub(crate) struct SandboxSettings {
     pub(crate) docker: DockerSettings,
     pub(crate) images: ImagesSettings,
+    pub(crate) kubernetes: KubernetesSettings,
 }
 
 impl SandboxSettings {
@@ -28,6 +30,7 @@ impl SandboxSettings {
         Ok(SandboxSettings {
             docker: DockerSettings::resolve(layers)?,
             images: ImagesSettings::resolve(layers)?,
+            kubernetes: KubernetesSettings::resolve(layers)?,
         })
     }
 }
