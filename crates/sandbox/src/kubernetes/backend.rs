@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::ListParams;
 use kube::{Api, Client};
 use protocol::frame::LayerReport;
 use tokio::sync::{Mutex, OnceCell};
@@ -123,6 +124,12 @@ impl Shared {
         Ok(made)
     }
 
+    /// Whether the cluster has no pod of that name.
+    pub(super) async fn is_gone(&self, name: &str) -> bool {
+        let named = ListParams::default().fields(&format!("metadata.name={name}"));
+        self.pods.list(&named).await.is_ok_and(|listed| listed.items.is_empty())
+    }
+
     /// Sees to it that the network of sandboxes is closed, as far as the API knows.
     async fn close_network(&self) -> Result<(), SandboxError> {
         if self.config.network == NetworkCheck::AssumeClosed {
@@ -174,7 +181,7 @@ async fn keep(shared: Arc<Shared>) {
 /// Removes pods of this worker that nobody here knows: those whose removal failed.
 async fn remove_strays(shared: &Shared) -> Result<(), SandboxError> {
     let selector = format!("{WORKER_LABEL}={}", shared.worker);
-    let listed = shared.pods.list(&kube::api::ListParams::default().labels(&selector)).await;
+    let listed = shared.pods.list(&ListParams::default().labels(&selector)).await;
     let listed = listed.map_err(|error| super::reason::refused("list pods", &error))?;
     for pod in listed.items {
         let name = pod.metadata.name.unwrap_or_default();

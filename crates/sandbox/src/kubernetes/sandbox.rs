@@ -20,6 +20,8 @@ use crate::{Channel, Sandbox, SandboxError, SandboxId};
 
 /// The longest a node may take to end a pod.
 const END_LIMIT: Duration = Duration::from_secs(60);
+/// How often the cluster is asked whether a pod is gone, if the watch of all pods does not tell.
+const GONE_LOOK: Duration = Duration::from_secs(5);
 /// The longest the cluster may take to tell why a channel ended.
 const OBITUARY_LIMIT: Duration = Duration::from_secs(5);
 /// The longest an attach may be refused because the node is not as far as the API says.
@@ -138,15 +140,21 @@ impl OwnPod {
     async fn remove(mut self) -> Result<(), SandboxError> {
         remove_pod(&self.shared.pods, &self.name, self.uid.take()).await?;
         self.removed = true;
-        let gone = self.seen.wait_for(|seen| matches!(seen, Seen::Gone));
-        match timeout(END_LIMIT, gone).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(SandboxError::Ended(Some(format!(
+        let gone = async {
+            loop {
+                let told = self.seen.wait_for(|seen| matches!(seen, Seen::Gone));
+                if timeout(GONE_LOOK, told).await.is_ok() || self.shared.is_gone(&self.name).await {
+                    return;
+                }
+            }
+        };
+        timeout(END_LIMIT, gone).await.map_err(|_| {
+            SandboxError::Ended(Some(format!(
                 "pod {} was told to end and is still there after {END_LIMIT:?}: its node does not answer, and removes it \
                  once it does",
                 self.name
-            )))),
-        }
+            )))
+        })
     }
 }
 

@@ -31,7 +31,8 @@ fn an_open_pod_refuses_the_step_with_the_remedy() {
 fn an_operator_can_take_the_network_as_it_is() {
     with_namespace(Closed::Open, async |namespace| {
         let config = KubernetesConfig { network: NetworkCheck::AssumeClosed, ..namespace.config().await };
-        let session = open(&KubernetesBackend::new(config)).await.unwrap();
+        let backend = KubernetesBackend::new(config);
+        let session = open(&backend).await.unwrap();
         let reports = session.layers();
         let closed = reports.iter().find(|report| report.layer == Layer::ClosedNetwork).unwrap();
         assert!(!closed.enforced, "nobody checked it: {closed:?}");
