@@ -153,17 +153,22 @@ fn read_file(path: &Path) -> Result<String, Failure> {
 }
 
 fn read_text(source: impl Read, place: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     source
         .take(INPUT_LIMIT_BYTES + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|error| Failure::file("read", place, &error))?;
-    if text.len() as u64 > INPUT_LIMIT_BYTES {
+    if bytes.len() as u64 > INPUT_LIMIT_BYTES {
         let message = format!("{} is larger than {} MiB", place.display(), INPUT_LIMIT_BYTES >> 20);
         return Err(Failure::new(Exit::Invalid, message)
             .hint("keep large data in a store of your own and pass its address"));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        let message = format!("{} is no text in UTF-8: line {line} has a byte that is none", place.display());
+        Failure::new(Exit::Invalid, message).hint("save it as UTF-8")
+    })
 }
 
 /// A refusal of a document, to be drawn on its text.

@@ -69,6 +69,11 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn start() -> Fleet {
+        Self::start_with(&[], &[])
+    }
+
+    /// With further flags and environment of the worker.
+    pub(crate) fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Fleet {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let text = |path: PathBuf| path.display().to_string();
@@ -118,24 +123,12 @@ impl Fleet {
         let wire = Tap::default();
         let to_server = wire.clone().in_front_of(&server.text("listen"));
         let to_broker = wire.clone().in_front_of(&broker.text("listen"));
-        let worker = Process::start_silent(
-            &[
-                "worker",
-                "--name",
-                "w1",
-                "--data",
-                &worker_data,
-                "--server",
-                &to_server,
-                "--broker",
-                &to_broker,
-                "--broker-key",
-                &broker.text("key"),
-                "--join-token-file",
-                &text(at("join")),
-            ],
-            &at("worker.log"),
-        );
+        let key = broker.text("key");
+        let join = text(at("join"));
+        let mut arguments = vec!["worker", "--name", "w1", "--data", &worker_data, "--server", &to_server];
+        arguments.extend(["--broker", &to_broker, "--broker-key", &key, "--join-token-file", &join]);
+        arguments.extend(flags);
+        let worker = Process::start_silent(&arguments, environment, &at("worker.log"));
         wait_for("the worker", || cli.ok(&["workers", "list"]).to_string().contains("\"w1\"").then_some(()));
         Fleet { server, broker, worker, wire, cli, folder }
     }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod calls;
 mod demo;
 mod failures;
 mod fleet;
@@ -11,3 +12,5 @@ mod kills;
 mod processes;
 mod sagewai;
 mod scan;
+#[path = "../../../caller/tests/service/mod.rs"]
+mod service;

@@ -56,13 +56,14 @@ impl Process {
     }
 
     /// Starts the program, which prints nothing of interest.
-    pub(crate) fn start_silent(arguments: &[&str], log: &Path) -> Process {
+    pub(crate) fn start_silent(arguments: &[&str], environment: &[(&str, &str)], log: &Path) -> Process {
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let child = Command::new(program())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
+            .envs(environment.iter().copied())
             .spawn()
             .unwrap();
         Process { child, said: Value::Null }
