@@ -51,7 +51,7 @@ impl LambdaBackend {
     ///
     /// # Errors
     /// The address cannot be listened on, or AWS's endpoint is not known.
-    pub async fn start(config: LambdaConfig) -> Result<Self, SandboxError> {
+    pub fn start(config: LambdaConfig) -> Result<Self, SandboxError> {
         let unavailable = |reason: String, remedy: &str| SandboxError::Unavailable {
             backend: NAME,
             reason,
@@ -60,7 +60,7 @@ impl LambdaBackend {
         let api = LambdaApi::new(&config.aws).map_err(|error| {
             unavailable(error.to_string(), "set `lambda.region` and `lambda.endpoint` right")
         })?;
-        let listener = Listener::bind(config.listen).await.map_err(|error| {
+        let listener = Listener::bind(config.listen).map_err(|error| {
             let reason = format!("{} cannot be listened on: {error}", config.listen);
             unavailable(reason, "set `lambda.listen` to a free address of this machine that functions reach")
         })?;
@@ -245,6 +245,10 @@ impl Backend for LambdaBackend {
             workspace: WORKSPACE.to_owned(),
             home: HOME.to_owned(),
         }
+    }
+
+    async fn check(&self) -> Result<(), SandboxError> {
+        self.function().await.map(drop)
     }
 
     async fn create(&self, template: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {

@@ -56,8 +56,10 @@ pub(super) struct Expectation {
 
 impl Listener {
     /// Binds and begins to accept; needs a tokio runtime.
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let calls = Calls::default();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&calls)));
@@ -165,7 +167,7 @@ mod tests {
     }
 
     async fn listening() -> (Listener, [u8; 32], Call, Expectation) {
-        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let (key, call) = (GuestKey::generate().unwrap(), Call::generate().unwrap());
         let (public, copy) = (key.public_bytes(), twin(&call));
         let expectation = listener.expect(key, call);

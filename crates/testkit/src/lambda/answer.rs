@@ -19,12 +19,17 @@ impl Answer {
 
     /// One with JSON.
     pub(super) fn json(status: u16, body: &Value) -> Self {
-        Answer { status, headers: vec![("content-type", "application/json".to_owned())], body: body.to_string().into_bytes() }
+        Answer {
+            status,
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: body.to_string().into_bytes(),
+        }
     }
 
     /// An error as AWS names it.
     pub(super) fn error(status: u16, name: &str, message: &str) -> Self {
-        Answer::json(status, &json!({ "Type": "User", "message": message, "Message": message })).with("x-amzn-errortype", name)
+        Answer::json(status, &json!({ "Type": "User", "message": message, "Message": message }))
+            .with("x-amzn-errortype", name)
     }
 
     /// With a further header.
@@ -55,7 +60,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(super) fn base64(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = ALPHABET[(word >> (18 - 6 * place) & 63) as usize];
             out.push(if place <= chunk.len() { char::from(digit) } else { '=' });
@@ -87,7 +93,9 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_rfc_4648() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(bytes.as_bytes()), text);
             assert_eq!(from_base64(text).as_deref(), Some(bytes.as_bytes()));
         }

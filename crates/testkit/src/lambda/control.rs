@@ -44,7 +44,9 @@ impl Function {
 
     /// Whether environments are kept to one tenant.
     pub(super) fn tenants(&self) -> bool {
-        self.described.get("TenancyConfig").is_some_and(|config| config["TenantIsolationMode"] == "PER_TENANT")
+        self.described
+            .get("TenancyConfig")
+            .is_some_and(|config| config["TenantIsolationMode"] == "PER_TENANT")
     }
 
     /// The version that a qualifier names; `None` if it names nothing.
@@ -53,7 +55,11 @@ impl Function {
             None | Some("$LATEST") => Some("$LATEST".to_owned()),
             Some(name) => match self.aliases.get(name) {
                 Some(version) => Some(version.clone()),
-                None => name.parse().ok().filter(|number| (1..=self.versions).contains(number)).map(|_: u32| name.to_owned()),
+                None => name
+                    .parse()
+                    .ok()
+                    .filter(|number| (1..=self.versions).contains(number))
+                    .map(|_: u32| name.to_owned()),
             },
         }
     }
@@ -79,7 +85,9 @@ pub(super) fn call(
     if let ("POST", ["functions"]) = (method, path) {
         return create(functions, folder, &body).unwrap_or_else(|error| invalid(&error.to_string()));
     }
-    let ["functions", name, rest @ ..] = path else { return Answer::error(404, "UnknownOperationException", "no such call") };
+    let ["functions", name, rest @ ..] = path else {
+        return Answer::error(404, "UnknownOperationException", "no such call");
+    };
     if (method, rest) == ("DELETE", &[][..]) {
         return functions.remove(*name).map_or_else(missing, |_| Answer::empty(204));
     }

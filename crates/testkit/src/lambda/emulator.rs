@@ -44,7 +44,17 @@ impl Emulator {
     /// Whether this machine can make execution environments; an error says what is missing.
     pub fn is_possible() -> Result<(), String> {
         let tried = Command::new("unshare")
-            .args(["--mount", "--pid", "--ipc", "--fork", "--mount-proc", "setpriv", "--reuid", "993", "true"])
+            .args([
+                "--mount",
+                "--pid",
+                "--ipc",
+                "--fork",
+                "--mount-proc",
+                "setpriv",
+                "--reuid",
+                "993",
+                "true",
+            ])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -121,7 +131,10 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
 fn answer(shared: &Shared, request: &Request) -> Answer {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let parts: Vec<&str> = path.trim_matches('/').split('/').skip(1).collect();
-    let qualifier = query.split('&').find_map(|pair| pair.strip_prefix("Qualifier=")).map(|text| text.replace("%24", "$"));
+    let qualifier = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("Qualifier="))
+        .map(|text| text.replace("%24", "$"));
     match parts.as_slice() {
         ["functions", name, "invocations"] if request.method == "POST" => {
             invoke(shared, name, qualifier.as_deref(), request)
@@ -168,7 +181,12 @@ fn invoke(shared: &Shared, name: &str, qualifier: Option<&str>, request: &Reques
 }
 
 /// In an environment that waits, if it is the same tenant's, or in a new one.
-fn run(shared: &Shared, name: &str, function: &Function, asked: &Asked<'_>) -> io::Result<(String, Outcome, String)> {
+fn run(
+    shared: &Shared,
+    name: &str,
+    function: &Function,
+    asked: &Asked<'_>,
+) -> io::Result<(String, Outcome, String)> {
     let place = (format!("{name} {}", function.code.display()), asked.tenant.unwrap_or_default().to_owned());
     let waiting = lock(&shared.idle).get_mut(&place).and_then(Vec::pop);
     let environment = match waiting {

@@ -103,12 +103,24 @@ impl Environment {
              AWS_ACCESS_KEY_ID=ASIAEMULATED AWS_SECRET_ACCESS_KEY=emulated-secret AWS_SESSION_TOKEN=emulated-token \
              ./bootstrap; sleep 0.05; done",
             size = function.ephemeral_mib(),
-            name = function.described.get("FunctionName").and_then(|name| name.as_str()).unwrap_or("function"),
+            name =
+                function.described.get("FunctionName").and_then(|name| name.as_str()).unwrap_or("function"),
             memory = function.memory_mib(),
         );
         let mut command = Command::new("unshare");
         command
-            .args(["--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script, "sh"])
+            .args([
+                "--mount",
+                "--pid",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                &script,
+                "sh",
+            ])
             .arg(&function.code)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
@@ -138,7 +150,8 @@ impl Environment {
         // It may go on until it asks for the next invocation; then it is frozen.
         while !state.ready && !state.over && Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(500));
-            let waited = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            let waited =
+                self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
             state = waited.0;
             if waited.1.timed_out() {
                 break;
@@ -166,7 +179,8 @@ impl Environment {
         let mut all = vec![self.child.id()];
         let mut at = 0;
         while let Some(parent) = all.get(at).copied() {
-            let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+            let children =
+                std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
             all.extend(children.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
             at += 1;
         }
@@ -211,13 +225,15 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             answer.send(&mut out)
         }
         ("POST", ["invocation", id, kind @ ("response" | "error")]) => {
-            let outcome = if *kind == "response" { Outcome::Result(request.body) } else { Outcome::Error(request.body) };
+            let outcome = if *kind == "response" {
+                Outcome::Result(request.body)
+            } else {
+                Outcome::Error(request.body)
+            };
             let taken = finish(shared, id, outcome);
             Answer::empty(if taken { 202 } else { 400 }).send(&mut out)
         }
-        ("POST", ["init", "error"]) => {
-            Answer::empty(202).send(&mut out)
-        }
+        ("POST", ["init", "error"]) => Answer::empty(202).send(&mut out),
         _ => Answer::empty(404).send(&mut out),
     }
 }

@@ -24,7 +24,10 @@ pub(super) struct Asked<'a> {
 pub(super) fn refusal(asked: &Asked<'_>, tenants: bool) -> Option<Answer> {
     let invalid = |message| Some(Answer::error(400, "InvalidParameterValueException", message));
     if asked.payload.len() > MOST_PAYLOAD_BYTES {
-        let message = format!("{} byte payload is too large for the RequestResponse invocation type (limit {MOST_PAYLOAD_BYTES} bytes)", asked.payload.len());
+        let message = format!(
+            "{} byte payload is too large for the RequestResponse invocation type (limit {MOST_PAYLOAD_BYTES} bytes)",
+            asked.payload.len()
+        );
         return Some(Answer::error(413, "RequestTooLargeException", &message));
     }
     if !asked.payload.is_empty() && serde_json::from_slice::<Value>(asked.payload).is_err() {
@@ -32,9 +35,15 @@ pub(super) fn refusal(asked: &Asked<'_>, tenants: bool) -> Option<Answer> {
         return Some(Answer::error(400, "InvalidRequestContentException", message));
     }
     match (tenants, asked.tenant) {
-        (true, None) => invalid("The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try again."),
-        (false, Some(_)) => invalid("The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and try again."),
-        _ if !["RequestResponse", "Event", "DryRun"].contains(&asked.kind) => invalid("the invocation type is unknown"),
+        (true, None) => invalid(
+            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try again.",
+        ),
+        (false, Some(_)) => invalid(
+            "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and try again.",
+        ),
+        _ if !["RequestResponse", "Event", "DryRun"].contains(&asked.kind) => {
+            invalid("the invocation type is unknown")
+        }
         _ => None,
     }
 }
@@ -59,14 +68,17 @@ pub(super) fn answer(
     log: Option<&str>,
 ) -> Answer {
     let error = |kind: &str, message: String| {
-        let body = json!({ "errorType": kind, "errorMessage": format!("RequestId: {request} Error: {message}") });
+        let body =
+            json!({ "errorType": kind, "errorMessage": format!("RequestId: {request} Error: {message}") });
         (body.to_string().into_bytes(), true)
     };
     let (body, failed) = match outcome {
         Outcome::Result(body) => (body, false),
         Outcome::Error(body) => (body, true),
         Outcome::Exited => error("Runtime.ExitError", "Runtime exited without providing a reason".to_owned()),
-        Outcome::TimedOut => error("Sandbox.Timedout", format!("Task timed out after {:.2} seconds", limit.as_secs_f64())),
+        Outcome::TimedOut => {
+            error("Sandbox.Timedout", format!("Task timed out after {:.2} seconds", limit.as_secs_f64()))
+        }
     };
     let mut answer = Answer { status: 200, headers: Vec::new(), body }
         .with("content-type", "application/json")

@@ -36,6 +36,8 @@ pub struct Settings {
     pub region: Option<String>,
     /// URL of the service in the place of AWS's own, as for a VPC endpoint or a test.
     pub endpoint: Option<String>,
+    /// File with credentials in AWS's shared form; in the place of the whole chain, environment included.
+    pub credentials_file: Option<std::path::PathBuf>,
 }
 
 /// A client of one service in one region.
@@ -114,7 +116,10 @@ impl Response {
 impl Aws {
     /// A client with the credentials that this process's surroundings have.
     pub(in crate::lambda) fn new(service: &'static str, settings: &Settings) -> Result<Self, AwsError> {
-        let surroundings = Surroundings::of_process();
+        let surroundings = match &settings.credentials_file {
+            Some(file) => Surroundings::of_process().with_only(file),
+            None => Surroundings::of_process(),
+        };
         let region = settings.region.clone().or_else(|| surroundings.region()).ok_or(AwsError::NoRegion)?;
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if region.is_empty() || !plain(&region) {

@@ -58,6 +58,16 @@ impl Surroundings {
         Self { variables, home: std::env::var_os("HOME").map(PathBuf::from) }
     }
 
+    /// With this file of credentials as the one source.
+    pub(super) fn with_only(mut self, file: &std::path::Path) -> Self {
+        let kept = ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE"];
+        self.variables.retain(|name, _| kept.contains(&name.as_str()));
+        let file = file.to_string_lossy().into_owned();
+        self.variables.insert("AWS_SHARED_CREDENTIALS_FILE".to_owned(), file);
+        self.variables.insert("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned());
+        self
+    }
+
     fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
