@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::retention::KeepRuns;
 
 /// Settings of [`crate::start`]. Everything has a default but the store and, for identities, the signing key.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct ControlConfig {
     pub ready_window: usize,
     /// Events of a run between two snapshots.
     pub snapshot_events: u32,
+    /// Which ended runs are kept.
+    pub keep_runs: KeepRuns,
     /// Where time comes from.
     pub clock: Clock,
     /// Makes the ids of runs repeatable, for tests.
@@ -61,6 +64,7 @@ impl Default for ControlConfig {
             cached_runs: 10_000,
             ready_window: 10_000,
             snapshot_events: 64,
+            keep_runs: KeepRuns::default(),
             clock: Clock::System,
             seed: None,
         }

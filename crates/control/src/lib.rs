@@ -11,8 +11,10 @@ mod driver;
 mod error;
 mod handle;
 mod hub;
+pub mod listen;
 pub mod logs;
 pub mod metrics;
+mod retention;
 mod start;
 mod submit;
 pub mod watch;
@@ -23,5 +25,6 @@ pub use driver::documents::{DOCUMENT_LABEL, MAX_DOCUMENT_BYTES, UNPUBLISHED_NAME
 pub use driver::holders::MAX_LOST_ATTEMPTS;
 pub use error::{ControlError, PublishError, SubmitError};
 pub use handle::{Control, LogEntries, NewRun, Published, RunEvents, Source};
+pub use retention::KeepRuns;
 pub use start::start;
 pub use workers::WorkerInfo;

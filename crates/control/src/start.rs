@@ -23,7 +23,7 @@ use crate::watch::WATCH_BUFFER;
 use crate::workers::grants::Grants;
 use crate::workers::liveness;
 use crate::workers::registry::Registry;
-use crate::{logs, submit};
+use crate::{logs, retention, submit};
 
 /// Bytes of a planner's stack: documents nest, and so do expressions.
 const PLANNER_STACK_BYTES: usize = 16 << 20;
@@ -74,6 +74,7 @@ pub async fn start(
     tasks.spawn(liveness::renew(Arc::clone(&core), beats_inbox));
     tasks.spawn(liveness::expire(Arc::clone(&core)));
     tasks.spawn(logs::write(Arc::clone(&core), log_inbox));
+    tasks.spawn(retention::run(Arc::clone(&core), config.keep_runs));
     let stop = start_planners(&core, planners, &mut tasks);
     let supervisor = tokio::spawn(async move {
         // Dropped with this task: that ends the planners' threads.

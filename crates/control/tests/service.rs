@@ -304,3 +304,62 @@ async fn blobs_go_up_and_down() {
     let stranger = Request::new(GetBlobRequest { sha256: put.sha256 });
     assert_eq!(client.get_blob(stranger).await.unwrap_err().code(), Code::Unauthenticated);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_step_is_there_when_its_end_is_seen() {
+    let (plant, mut client) = serve(|_| {}).await;
+    let credential = enrol(&plant, &mut client, "w1").await;
+    plant.publish(&document("one", &json!([{ "one": { "call": "noop", "with": { "n": 1 } } }]))).await;
+    let run = plant.run("one", json!({})).await;
+    let mut wire = Wire::open(&mut client, &credential).await;
+    let step = wire.assigned().await;
+    for sequence in 0..3 {
+        let attempt = step.attempt.clone();
+        let chunk = LogChunk { attempt, stream: 1, sequence, time: START.0, data: b"line\n".to_vec() };
+        wire.say(worker_message::Kind::Logs(Logs { chunks: vec![chunk] })).await;
+    }
+    wire.report(&step, &StepOutcome::Completed { output: json!(null), artifacts: Vec::new() }).await;
+    assert_eq!(plant.ended(run).await, RunStatus::Completed);
+    let stored = plant.control.tail_logs(run, None, None, false).await.unwrap();
+    assert_eq!(stored.count().await, 3, "nothing of it is on its way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_that_was_not_stored_fails_its_step() {
+    let (plant, mut client) = serve(|_| {}).await;
+    let credential = enrol(&plant, &mut client, "w1").await;
+    plant.publish(&document("one", &json!([{ "one": { "call": "noop", "with": { "n": 1 } } }]))).await;
+    let mut wire = Wire::open(&mut client, &credential).await;
+    let content = authorised(tokio_stream::iter([BlobChunk { data: b"report".to_vec() }]), &credential);
+    let stored = client.put_blob(content).await.unwrap().into_inner();
+    let never = "0".repeat(64);
+    for (sha256, size, expected) in [
+        (stored.sha256.clone(), stored.size, RunStatus::Completed),
+        (stored.sha256.clone(), stored.size + 1, RunStatus::Faulted),
+        (never, 6, RunStatus::Faulted),
+        ("no hash".to_owned(), 6, RunStatus::Faulted),
+    ] {
+        let run = plant.run("one", json!({})).await;
+        let step = wire.assigned().await;
+        let artifacts = vec![protocol::step::Artifact { path: "report.md".to_owned(), size, sha256 }];
+        wire.report(&step, &StepOutcome::Completed { output: json!(null), artifacts }).await;
+        assert!(matches!(wire.hear().await, server_message::Kind::Acknowledge(_)));
+        assert_eq!(plant.ended(run).await, expected);
+        if expected == RunStatus::Faulted {
+            let error = plant.error(run).await;
+            assert!(error["detail"].as_str().unwrap().contains("report.md"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_credential_another_process_uses_is_told_so() {
+    let (plant, mut client) = serve(|_| {}).await;
+    let credential = enrol(&plant, &mut client, "w1").await;
+    let mut first = Wire::open(&mut client, &credential).await;
+    let _second = Wire::open(&mut client, &credential).await;
+    let told = tokio::time::timeout(PATIENCE, first.hear.message()).await.expect("it is told");
+    let status = told.expect_err("its stream ends with a reason");
+    assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+    assert!(status.message().contains("a credential of its own"), "{status}");
+}

@@ -26,8 +26,8 @@ pub use error::{Refusal, StoreError};
 pub use large::{MAX_INLINE_BYTES, MAX_VALUE_BYTES};
 pub use log::{LogBody, LogChunk, LogCursor, LogFilter, MAX_LOG_BYTES_PER_STEP};
 pub use run::{
-    Counts, HistoryEntry, LoadedRun, MAX_PAGE_ROWS, Parent, RunFilter, RunPage, RunStatus, RunSummary,
-    RunValues, Snapshot, Timer,
+    Counts, Deleted, HistoryEntry, LoadedRun, MAX_PAGE_ROWS, Parent, RunFilter, RunPage, RunStatus,
+    RunSummary, RunValues, Snapshot, Timer,
 };
 pub use step::{Lease, ReadyCursor, ReadyStep, Step, StepState};
 pub use store::Store;

@@ -127,6 +127,17 @@ pub struct RunPage {
     pub steps: Vec<Step>,
 }
 
+/// What became of a run that was to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// Nothing of it is left.
+    Gone,
+    /// It is not found any more; some of its rows are left for the next call.
+    More,
+    /// It is kept: it goes on, or something that goes on needs it.
+    Kept,
+}
+
 /// Which runs are listed; an empty filter lists all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {

@@ -33,6 +33,34 @@ pub(crate) const RUNS_SELECT: &str = concat!("SELECT ", run_columns!(), " FROM r
 pub(crate) const RUNS_UNFINISHED: &str =
     "SELECT run FROM runs WHERE status < 5 AND run > $1 ORDER BY run LIMIT $2";
 
+/// In the order of their ids, below the id of a run that is made at the time: no run ends before it is made.
+pub(crate) const RUNS_ENDED: &str = "SELECT run FROM runs \
+     WHERE run > $1 AND run < $2 AND status >= 5 AND finished_at < $3 ORDER BY run LIMIT $4";
+pub(crate) const RUN_IS_NEEDED: &str = "SELECT 1 FROM runs r WHERE r.run = $1 AND ( \
+     EXISTS (SELECT 1 FROM timers t WHERE t.run = r.run) \
+     OR EXISTS (SELECT 1 FROM steps s WHERE s.run = r.run AND s.state < 3) \
+     OR EXISTS (SELECT 1 FROM runs p WHERE p.run = r.parent_run AND p.status < 5))";
+pub(crate) const STEPS_BY_STATE: &str = "SELECT state, COUNT(*) FROM steps WHERE run = $1 GROUP BY state";
+pub(crate) const LABELS_OF_RUN: &str = "SELECT labels FROM runs WHERE run = $1";
+pub(crate) const LABEL_DELETE: &str = "DELETE FROM run_labels WHERE key = $1 AND value = $2 AND run = $3";
+pub(crate) const KEYS_DELETE: &str = "DELETE FROM run_keys WHERE run = $1";
+pub(crate) const RUN_DELETE: &str = "DELETE FROM runs WHERE run = $1";
+pub(crate) const DELETION_BEGIN: &str = "INSERT INTO deleted_runs (run) VALUES ($1) ON CONFLICT DO NOTHING";
+pub(crate) const DELETION_END: &str = "DELETE FROM deleted_runs WHERE run = $1";
+pub(crate) const DELETIONS: &str = "SELECT run FROM deleted_runs ORDER BY run LIMIT $1";
+/// What hangs on a run, each at most `$2` rows.
+pub(crate) const DELETE_PARTS: [&str; 8] = [
+    "DELETE FROM run_values WHERE run = $1 AND kind IN (SELECT kind FROM run_values WHERE run = $1 LIMIT $2)",
+    "DELETE FROM snapshots WHERE run = $1 AND $2 > 0",
+    "DELETE FROM history WHERE run = $1 AND number IN (SELECT number FROM history WHERE run = $1 LIMIT $2)",
+    "DELETE FROM steps WHERE run = $1 AND step IN (SELECT step FROM steps WHERE run = $1 LIMIT $2)",
+    "DELETE FROM step_specs WHERE run = $1 AND step IN (SELECT step FROM step_specs WHERE run = $1 LIMIT $2)",
+    "DELETE FROM log_bytes WHERE run = $1 AND step IN (SELECT step FROM log_bytes WHERE run = $1 LIMIT $2)",
+    "DELETE FROM logs WHERE run = $1 AND (step, attempt, sequence) IN \
+     (SELECT step, attempt, sequence FROM logs WHERE run = $1 LIMIT $2)",
+    "DELETE FROM blob_uses WHERE run = $1 AND sha256 IN (SELECT sha256 FROM blob_uses WHERE run = $1 LIMIT $2)",
+];
+
 pub(crate) const EVENT_INSERT: &str =
     "INSERT INTO history (run, number, at, event, notes) VALUES ($1, $2, $3, $4, $5)";
 pub(crate) const EVENTS_AFTER: &str =

@@ -6,7 +6,7 @@ use protocol::id::{RunId, StepId, Timestamp};
 
 use crate::blob::BlobId;
 use crate::{
-    ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
+    ApiToken, Counts, Deleted, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
     PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunPage, RunSummary, RunValues, Step, StoreError,
     Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor, WorkflowFilter,
 };
@@ -65,6 +65,23 @@ pub trait Store: Send + Sync {
 
     /// How many runs and steps there are, of one namespace or of all.
     async fn counts(&self, namespace: Option<&str>) -> Result<Counts, StoreError>;
+
+    // Runs: retention.
+
+    /// Runs that ended before a time, in the order of their ids. A page starts after `after`.
+    async fn ended_runs(
+        &self,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError>;
+
+    /// Deletes a run and about `rows` rows that hang on it. A run is kept as long as it goes on, a step or a timer of it is
+    /// open, or the run that started it goes on. Its blobs are left to [`crate::blob::Blobs::sweep`].
+    async fn delete_run(&self, run: RunId, rows: usize) -> Result<Deleted, StoreError>;
+
+    /// Runs whose deletion was begun and not ended.
+    async fn begun_deletions(&self, limit: usize) -> Result<Vec<RunId>, StoreError>;
 
     // The queue: the dispatcher.
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use sample::{create, open};
+use sample::{create, open, run_id};
 use store::blob::{BlobError, BlobId, Blobs};
 use store::memory::MemoryStore;
 use store::{MAX_INLINE_BYTES, RunFilter, Store};
@@ -135,5 +135,42 @@ async fn large_values_are_blobs() {
     store.commit(vec![of_size(2, MAX_INLINE_BYTES + 1), of_size(3, MAX_INLINE_BYTES + 1)]).await.unwrap();
     assert_eq!(files(&blobs).len(), 1);
     assert_eq!(store.runs(&RunFilter::default(), None, 10).await.unwrap().len(), 3);
-    assert_eq!(store.history(sample::run_id(3), 0, 1).await.unwrap()[0].event.len(), MAX_INLINE_BYTES + 1);
+    assert_eq!(store.history(run_id(3), 0, 1).await.unwrap()[0].event.len(), MAX_INLINE_BYTES + 1);
+}
+
+/// A blob that is about to be used again, or that a run uses, outlives the run that used it first.
+#[tokio::test]
+async fn the_sweep_after_a_deletion_takes_no_blob_that_is_claimed_or_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let blobs = Blobs::folder(&folder.path().join("other")).unwrap();
+    let shared = Bytes::from(vec![b's'; MAX_INLINE_BYTES + 1]);
+    let own = Bytes::from(vec![b'o'; MAX_INLINE_BYTES + 1]);
+    let (shared_blob, own_blob) =
+        (blobs.put(shared.clone()).await.unwrap(), blobs.put(own.clone()).await.unwrap());
+    for (number, values) in [(1, vec![shared.clone(), own]), (2, vec![shared])] {
+        let mut turn = create(number);
+        let event = turn.events[0].clone();
+        turn.events =
+            values.into_iter().map(|value| store::EncodedEvent { event: value, ..event.clone() }).collect();
+        let at = event.at;
+        let status = store::RunStatus::Completed;
+        turn.summary = Some(store::SummaryChange {
+            status,
+            output: None,
+            error: None,
+            updated_at: at,
+            finished_at: Some(at),
+        });
+        store.commit(vec![turn]).await.unwrap();
+    }
+    let (hour, later) = (Duration::from_secs(3600), SystemTime::now() + Duration::from_secs(2 * 3600));
+    while store.delete_run(run_id(1), 1).await.unwrap() == store::Deleted::More {}
+    // After both were written: by their age alone they could go.
+    let between = SystemTime::now();
+    assert_eq!(blobs.claim(own_blob).await.unwrap(), Some(MAX_INLINE_BYTES as u64 + 1));
+    assert_eq!(blobs.sweep(&store, between, Duration::ZERO).await.unwrap(), 0, "one is claimed, one is used");
+    assert_eq!(blobs.sweep(&store, later, hour).await.unwrap(), 1, "the claim is old");
+    assert!(!blobs.contains(own_blob).await.unwrap());
+    assert!(blobs.contains(shared_blob).await.unwrap());
 }

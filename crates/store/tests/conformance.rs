@@ -38,6 +38,7 @@ macro_rules! suite {
 }
 
 suite!(
+    a_deleted_run_leaves_nothing,
     a_key_makes_one_run,
     a_refused_turn_leaves_nothing,
     a_run_is_made_and_advanced,
@@ -51,6 +52,7 @@ suite!(
     one_turn_ends_a_step_and_leases_the_next,
     ready_steps_come_by_class_and_place,
     runs_are_listed_newest_first,
+    runs_that_are_needed_are_kept,
     stale_reports_are_refused,
     timers_come_when_due,
     tokens_are_found_by_hash_until_revoked,

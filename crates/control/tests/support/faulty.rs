@@ -16,6 +16,7 @@ pub struct Faults(Arc<State>);
 #[derive(Default)]
 struct State {
     full: AtomicBool,
+    forgetful: AtomicBool,
     /// The commit with this number is stored, and nobody learns of it.
     dies_at: AtomicU64,
     dead: AtomicBool,
@@ -27,6 +28,11 @@ impl Faults {
     /// Fills the disk, or frees it.
     pub fn set_full(&self, full: bool) {
         self.0.full.store(full, Ordering::SeqCst);
+    }
+
+    /// Hides the documents, or shows them again.
+    pub fn set_forgetful(&self, forgetful: bool) {
+        self.0.forgetful.store(forgetful, Ordering::SeqCst);
     }
 
     /// After `commits` more commits, the next one is stored and nobody learns of it: the process has died in between.
@@ -133,6 +139,23 @@ impl Store for FaultyStore {
         self.inner.counts(namespace).await
     }
 
+    async fn ended_runs(
+        &self,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.inner.ended_runs(before, after, limit).await
+    }
+
+    async fn delete_run(&self, run: RunId, rows: usize) -> Result<Deleted, StoreError> {
+        self.inner.delete_run(run, rows).await
+    }
+
+    async fn begun_deletions(&self, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.inner.begun_deletions(limit).await
+    }
+
     async fn ready_classes(&self) -> Result<Vec<String>, StoreError> {
         self.inner.ready_classes().await
     }
@@ -197,6 +220,9 @@ impl Store for FaultyStore {
         name: &str,
         version: VersionWanted<'_>,
     ) -> Result<Option<Workflow>, StoreError> {
+        if self.faults.0.forgetful.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
         self.inner.workflow(namespace, name, version).await
     }
 

@@ -12,7 +12,7 @@ use protocol::id::{RunId, StepId, Timestamp};
 
 use crate::blob::BlobId;
 use crate::{
-    ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
+    ApiToken, Counts, Deleted, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
     MAX_PAGE_ROWS, PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunPage, RunSummary, RunValues, Step,
     Store, StoreError, Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor,
     WorkflowFilter, WorkflowName,
@@ -125,6 +125,23 @@ impl Store for MemoryStore {
 
     async fn counts(&self, namespace: Option<&str>) -> Result<Counts, StoreError> {
         Ok(self.state().counts(namespace))
+    }
+
+    async fn ended_runs(
+        &self,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        Ok(self.state().ended_runs(before, after, page(limit)))
+    }
+
+    async fn delete_run(&self, run: RunId, _rows: usize) -> Result<Deleted, StoreError> {
+        Ok(self.state().delete_run(run))
+    }
+
+    async fn begun_deletions(&self, _limit: usize) -> Result<Vec<RunId>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn ready_classes(&self) -> Result<Vec<String>, StoreError> {

@@ -9,9 +9,9 @@ use protocol::id::{AttemptId, RunId, StepId, TimerId, Timestamp};
 use super::State;
 use crate::stage::{self, StageError};
 use crate::{
-    Counts, HistoryEntry, Lease, LoadedRun, NewRun, ReadyCursor, ReadyStep, Refusal, RunFilter, RunStatus,
-    RunSummary, RunValues, Snapshot, Step, StepState, StoreError, SummaryChange, Timer, TimerChange, Turn,
-    TurnOutcome,
+    Counts, Deleted, HistoryEntry, Lease, LoadedRun, NewRun, ReadyCursor, ReadyStep, Refusal, RunFilter,
+    RunStatus, RunSummary, RunValues, Snapshot, Step, StepState, StoreError, SummaryChange, Timer,
+    TimerChange, Turn, TurnOutcome,
 };
 
 pub(super) struct Run {
@@ -146,6 +146,28 @@ impl State {
             }
         }
         counts
+    }
+
+    pub(super) fn ended_runs(&self, before: Timestamp, after: Option<RunId>, limit: usize) -> Vec<RunId> {
+        let above = self.runs.iter().filter(|(run, _)| after.is_none_or(|after| **run > after));
+        let ended = above.filter(|(_, run)| run.summary.finished_at.is_some_and(|at| at < before));
+        ended.map(|(run, _)| *run).take(limit).collect()
+    }
+
+    pub(super) fn delete_run(&mut self, id: RunId) -> Deleted {
+        if let Some(run) = self.runs.get(&id) {
+            let goes_on = |run: &Run| !run.summary.status.is_final();
+            let parent = run.summary.parent.and_then(|parent| self.runs.get(&parent.run));
+            let open = run.steps.values().any(|(step, _)| !step.state.is_final());
+            if goes_on(run) || open || !run.timers.is_empty() || parent.is_some_and(goes_on) {
+                return Deleted::Kept;
+            }
+        }
+        self.runs.remove(&id);
+        self.keys.retain(|_, (run, _)| *run != id);
+        self.logs.retain(|(run, _), _| *run != id);
+        self.log_bytes.retain(|(run, _), _| *run != id);
+        Deleted::Gone
     }
 
     pub(super) fn ready(&self) -> impl Iterator<Item = (&RunSummary, &Step, &Bytes)> {

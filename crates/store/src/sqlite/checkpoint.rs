@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode};
 
 use super::schema;
 use crate::StoreError;
@@ -17,6 +17,8 @@ use crate::error::io;
 
 /// Pages (4 KiB) of the log after which they are copied into the database file.
 const CHECKPOINT_PAGES: u32 = 4_000;
+/// Pages that come to the log between two attempts: as long as someone reads from it, it does not begin anew.
+const PAGES_BETWEEN: u32 = 1_000;
 /// Pages of the log after which the writer copies them all, however long it takes: the thread cannot keep up.
 const MAX_LOG_PAGES: u32 = 64_000;
 /// Pages that are few enough for the writer.
@@ -53,14 +55,24 @@ impl Checkpointer {
 
 /// Looks at the log's length after each commit.
 fn watch(writer: &mut Connection, wake: SyncSender<()>, finish: Arc<AtomicBool>) -> Result<(), StoreError> {
+    let mut tried_at = 0;
     writer.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages: i32| {
         let pages = u32::try_from(pages).unwrap_or(0);
-        if pages >= MAX_LOG_PAGES || finish.swap(false, Ordering::AcqRel) {
+        if pages < tried_at {
+            // It began anew.
+            tried_at = 0;
+        }
+        let is_due = pages >= CHECKPOINT_PAGES && pages - tried_at >= PAGES_BETWEEN;
+        if finish.swap(false, Ordering::AcqRel) || (is_due && pages >= MAX_LOG_PAGES) {
+            tried_at = pages;
             // The commit stands, whatever becomes of the checkpoint: the log keeps what is not copied.
-            if let Err(error) = log.checkpoint() {
+            if let Err(error) = log.checkpoint()
+                && !is_busy(&error)
+            {
                 tracing::warn!(%error, "a checkpoint failed");
             }
-        } else if pages >= CHECKPOINT_PAGES {
+        } else if is_due {
+            tried_at = pages;
             // Full: it is awake.
             let _ = wake.try_send(());
         }
@@ -69,11 +81,17 @@ fn watch(writer: &mut Connection, wake: SyncSender<()>, finish: Arc<AtomicBool>)
     Ok(())
 }
 
+/// Whether the other one copies just now.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
 fn serve(connection: &Connection, woken: &Receiver<()>, finish: &AtomicBool) {
     while woken.recv().is_ok() {
         match copy(connection) {
             Ok(true) => finish.store(true, Ordering::Release),
             Ok(false) => {}
+            Err(error) if is_busy(&error) => {}
             Err(error) => tracing::warn!(%error, "a checkpoint failed"),
         }
     }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod checkpoint;
+mod delete;
 mod error;
 mod lock;
 mod logs;

@@ -2,6 +2,7 @@
 //! them from one committed state, so that a busy server pays for few switches between threads. A scan may take longer: it
 //! is lent a blocking thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -104,7 +105,10 @@ fn serve(connection: &Connection, mut waiting: mpsc::Receiver<Look>) {
             continue;
         }
         for look in group.drain(..) {
-            look(connection);
+            // One that panics answers nothing, and takes no other with it.
+            if catch_unwind(AssertUnwindSafe(|| look(connection))).is_err() {
+                tracing::error!("a read has panicked");
+            }
         }
         let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         if let Err(error) = ended {

@@ -9,12 +9,12 @@ use protocol::id::{RunId, StepId, Timestamp};
 use super::lock::Lock;
 use super::read::Readers;
 use super::write::Writer;
-use super::{catalog, logs, queue, runs, schema, tokens, turns, workers};
+use super::{catalog, delete, logs, queue, runs, schema, tokens, turns, workers};
 use crate::blob::{BlobId, Blobs};
 use crate::large;
 use crate::stage;
 use crate::{
-    ApiToken, Counts, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
+    ApiToken, Counts, Deleted, HistoryEntry, JoinToken, Lease, LoadedRun, LogChunk, LogCursor, LogFilter,
     PublishOutcome, ReadyCursor, ReadyStep, RunFilter, RunPage, RunSummary, RunValues, Step, Store,
     StoreError, Timer, TokenHash, Turn, TurnOutcome, VersionWanted, Worker, Workflow, WorkflowCursor,
     WorkflowFilter,
@@ -158,6 +158,23 @@ impl Store for SqliteStore {
     async fn counts(&self, namespace: Option<&str>) -> Result<Counts, StoreError> {
         let namespace = namespace.map(str::to_owned);
         self.readers.scan(move |c| runs::counts(c, namespace.as_deref())).await
+    }
+
+    async fn ended_runs(
+        &self,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.readers.scan(move |c| delete::ended(c, before, after, limit)).await
+    }
+
+    async fn delete_run(&self, run: RunId, rows: usize) -> Result<Deleted, StoreError> {
+        self.writer.write(rows.min(MAX_LOOK_ROWS), move |session| delete::run(session, run, rows)).await
+    }
+
+    async fn begun_deletions(&self, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.readers.scan(move |c| delete::begun(c, limit)).await
     }
 
     async fn ready_classes(&self) -> Result<Vec<String>, StoreError> {
