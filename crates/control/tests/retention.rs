@@ -10,8 +10,8 @@ use std::time::Duration;
 use control::KeepRuns;
 use protocol::id::RunId;
 use serde_json::json;
-use store::memory::MemoryStore;
 use store::RunStatus;
+use store::memory::MemoryStore;
 use support::*;
 
 const HOUR_MS: i64 = 3_600_000;
