@@ -101,7 +101,7 @@ impl Failure {
             Some(Kind::Unauthenticated | Kind::Forbidden) => Exit::Refused,
             Some(Kind::NotFound | Kind::MethodNotAllowed) => Exit::NotFound,
             Some(Kind::Conflict | Kind::IdempotencyMismatch) => Exit::Conflict,
-            Some(Kind::Overloaded | Kind::Unavailable) => Exit::Unreachable,
+            Some(Kind::Overloaded | Kind::Unavailable | Kind::StorageFull) => Exit::Unreachable,
             Some(Kind::Internal) | None => Exit::Failed,
             Some(
                 Kind::MalformedRequest
