@@ -126,6 +126,7 @@ fn default_hint(kind: Option<Kind>) -> &'static str {
         Some(Kind::NotFound) => "the lists show what there is: sagewai runs list, sagewai workflow list",
         Some(Kind::Conflict) => "read its state first: sagewai runs show ID",
         Some(Kind::Overloaded | Kind::Unavailable) => "try again; sagewai doctor shows the server's state",
+        Some(Kind::StorageFull) => "free some space in the server's data folder, then try again",
         Some(Kind::Internal) => "the server's log has the cause",
         _ => "sagewai COMMAND --help shows what the command takes",
     }

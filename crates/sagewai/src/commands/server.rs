@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::serve::ListenerExt;
 use clap::Args;
 use control::api::tokens;
 use control::{Control, ControlConfig, GrantKey};
@@ -67,6 +66,7 @@ async fn serve(settings: &Server, arguments: &Arguments) -> Result<(), Failure> 
         grant_key: Some(GrantKey::from_seed(*seed)),
         lease: settings.lease.duration(),
         heartbeat: settings.heartbeat.duration(),
+        keep_runs: settings.keep_runs.policy(),
         ..ControlConfig::default()
     };
     let (control, mut driving) = control::start(config, Arc::clone(&store)).await.map_err(|error| {
@@ -82,10 +82,7 @@ async fn serve(settings: &Server, arguments: &Arguments) -> Result<(), Failure> 
     let serving = tokio::spawn({
         let stop = Arc::clone(&stop);
         let router = router(control, blobs.clone());
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        async move {
-            axum::serve(listener, router).with_graceful_shutdown(async move { stop.notified().await }).await
-        }
+        async move { control::listen::serve(listener, router, async move { stop.notified().await }).await }
     });
     let sweeping = tokio::spawn(sweep(store, blobs));
     ready::say(

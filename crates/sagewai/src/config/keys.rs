@@ -30,6 +30,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.name", "name of this server in grants"),
     key("server.lease", "seconds a silent worker keeps its steps"),
     key("server.heartbeat", "seconds between a worker's heartbeats"),
+    key("server.keep-runs", "how long ended runs are kept, such as 90d, and how many at most, such as 90d,1000000; or all"),
     key("server.log", "log filter"),
     key("broker.listen", "address of the workers' API of the broker"),
     key("broker.data", "folder of the builtin identities, the audit trail and the admin socket"),

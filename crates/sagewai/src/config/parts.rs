@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::layers::{Layers, user_folder};
 use super::sandboxes::{SandboxSettings, default_sandboxes};
-use super::values::{List, Pairs, Seconds};
+use super::values::{KeepRuns, List, Pairs, Seconds};
 use crate::cli::Globals;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -83,6 +83,9 @@ pub(crate) struct ServerFlags {
     /// Seconds between a worker's heartbeats.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) heartbeat: Option<Seconds>,
+    /// How long ended runs are kept (90d, 12h) and how many at most (1000000), with a comma between; or all.
+    #[arg(long, value_name = "TIME,COUNT")]
+    pub(crate) keep_runs: Option<KeepRuns>,
     /// Log filter: a level, or pairs such as info,control=debug.
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -96,6 +99,7 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) lease: Seconds,
     pub(crate) heartbeat: Seconds,
+    pub(crate) keep_runs: KeepRuns,
     pub(crate) log: String,
 }
 
@@ -108,6 +112,7 @@ impl Server {
             name: layers.pick("server.name", flags.name, || "sagewai".to_owned())?,
             lease: layers.pick("server.lease", flags.lease, || Seconds(15))?,
             heartbeat: layers.pick("server.heartbeat", flags.heartbeat, || Seconds(5))?,
+            keep_runs: layers.pick("server.keep-runs", flags.keep_runs, KeepRuns::default)?,
             log: layers.pick("server.log", flags.log, || LOG.to_owned())?,
         };
         if server.heartbeat.0 * 2 > server.lease.0 {
