@@ -30,6 +30,8 @@ pub(super) enum Fate {
     Starting,
     /// Its container runs.
     Running,
+    /// It will not run, because an image cannot be had.
+    NoImage(String),
     /// It will not run, or no longer does, for this reason.
     Ended(String),
 }
@@ -41,8 +43,8 @@ pub(super) fn of(pod: &Pod) -> Fate {
         return Fate::Ended(why);
     }
     let statuses = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    if let Some(why) = statuses().find_map(hopeless) {
-        return Fate::Ended(why);
+    if let Some(fate) = statuses().find_map(hopeless) {
+        return fate;
     }
     let step = statuses().find(|container| container.name == STEP_CONTAINER);
     if step.and_then(|container| container.state.as_ref()).is_some_and(|state| state.running.is_some()) {
@@ -114,19 +116,19 @@ fn words(message: Option<&str>) -> String {
     message.map(|message| format!(": {}", message.trim())).unwrap_or_default()
 }
 
-fn hopeless(container: &ContainerStatus) -> Option<String> {
+fn hopeless(container: &ContainerStatus) -> Option<Fate> {
     let Some(ContainerState { waiting: Some(waiting), .. }) = &container.state else { return None };
     let reason = waiting.reason.as_deref().filter(|reason| HOPELESS.contains(reason))?;
     let said = words(waiting.message.as_deref());
     if IMAGE.contains(&reason) {
         let whose = if container.name == GUEST_CONTAINER { "the guest's image" } else { "the image" };
-        return Some(format!(
+        return Some(Fate::NoImage(format!(
             "{whose} `{}` cannot be pulled ({reason}{said}); check its name, the registry, `kubernetes.pull-secrets` and \
              `kubernetes.pull`",
             container.image
-        ));
+        )));
     }
-    Some(format!("its container cannot be started ({reason}{said})"))
+    Some(Fate::Ended(format!("its container cannot be started ({reason}{said})")))
 }
 
 fn unschedulable(status: &PodStatus) -> Option<String> {
@@ -167,7 +169,7 @@ mod tests {
 
     fn ended(status: serde_json::Value) -> String {
         match fate(status, Some("n")) {
-            Fate::Ended(why) => why,
+            Fate::Ended(why) | Fate::NoImage(why) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -189,6 +191,7 @@ mod tests {
         let waiting = |reason: &str| {
             json!({"phase": "Pending", "containerStatuses": container(json!({"waiting": {"reason": reason, "message": "so"}}))})
         };
+        assert!(matches!(fate(waiting("InvalidImageName"), Some("n")), Fate::NoImage(_)));
         assert!(ended(waiting("ImagePullBackOff")).contains("`acme/tool:1` cannot be pulled (ImagePullBackOff: so)"));
         assert!(ended(waiting("CreateContainerConfigError")).contains("cannot be started"));
         // Once is no pattern: the kubelet tries again.

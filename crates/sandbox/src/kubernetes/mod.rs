@@ -7,6 +7,7 @@ mod backend;
 mod config;
 mod connect;
 mod fate;
+mod guest_image;
 mod lease;
 mod network;
 mod pod;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use backend::KubernetesBackend;
 pub use config::{GuestSource, KubernetesConfig, NetworkCheck, Scratch, Toleration};
+pub use guest_image::guest_image;
 
 /// Name of this sandbox backend.
 const NAME: &str = "kubernetes";

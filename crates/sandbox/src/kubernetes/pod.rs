@@ -14,7 +14,7 @@ pub(super) const STEP_CONTAINER: &str = "step";
 /// Init container that brings the guest.
 pub(super) const GUEST_CONTAINER: &str = "guest";
 /// The guest in its image.
-const GUEST_IN_IMAGE: &str = "/sagewai-guest";
+pub(super) const GUEST_IN_IMAGE: &str = "/sagewai-guest";
 /// Where the folder with the guest is in the step's container.
 const GUEST_FOLDER: &str = "/.sagewai";
 /// Where the attestation token is.

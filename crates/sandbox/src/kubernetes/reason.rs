@@ -13,7 +13,10 @@ pub(super) fn unavailable(reason: impl Into<String>, remedy: impl Into<String>) 
 /// Why the API did not do `what`, such as `create a pod`.
 pub(super) fn refused(what: &str, error: &Error) -> SandboxError {
     let Error::Api(status) = error else {
-        return SandboxError::Create(format!("the cluster's API could not be asked to {what}: {}", chain(error)));
+        return SandboxError::Lost {
+            backend: NAME,
+            reason: format!("the cluster's API could not be asked to {what}: {}", chain(error)),
+        };
     };
     let said = status.message.trim();
     match status.code {
@@ -34,7 +37,7 @@ pub(super) fn refused(what: &str, error: &Error) -> SandboxError {
             "bind the role of deploy/kubernetes/rbac.yaml to the worker's account in that namespace",
         ),
         404 if said.contains("namespaces ") => {
-            unavailable(format!("{said}"), "create the namespace, or name another")
+            unavailable(said, "create the namespace, or name another")
         }
         // Admission: webhooks, limits of the namespace, unknown runtime classes and accounts, fields it does not know.
         400 | 403 | 404 | 422 => unavailable(

@@ -62,6 +62,7 @@ impl OwnPod {
             let (deadline, late) = match self.fate() {
                 None => return Err(SandboxError::Ended(Some("its pod was deleted by someone else".to_owned()))),
                 Some(Fate::Running) => return Ok(()),
+                Some(Fate::NoImage(why)) => return Err(SandboxError::Image(self.with_events(why).await)),
                 Some(Fate::Ended(why)) => return Err(SandboxError::Create(self.with_events(why).await)),
                 Some(Fate::Unscheduled(why)) => (asked + schedule, format!(
                     "no node takes the pod within {} s{}; free or add nodes, lower the step's `resources`, or correct \
@@ -136,13 +137,14 @@ impl OwnPod {
         fate::warnings(listed.items)
     }
 
-    /// Removes it and waits until it is gone.
+    /// Removes it and waits until nothing of it runs. The node takes its folders away and the cluster its entry a little
+    /// later; neither counts against quotas or the room on a node.
     async fn remove(mut self) -> Result<(), SandboxError> {
         remove_pod(&self.shared.pods, &self.name, self.uid.take()).await?;
         self.removed = true;
         let gone = async {
             loop {
-                let told = self.seen.wait_for(|seen| matches!(seen, Seen::Gone));
+                let told = self.seen.wait_for(has_ended);
                 if timeout(GONE_LOOK, told).await.is_ok() || self.shared.is_gone(&self.name).await {
                     return;
                 }
@@ -155,6 +157,17 @@ impl OwnPod {
                 self.name
             )))
         })
+    }
+}
+
+/// Whether it is gone, or is going and its processes are.
+fn has_ended(seen: &Seen) -> bool {
+    match seen {
+        Seen::Nothing => false,
+        Seen::Pod(pod) => {
+            pod.metadata.deletion_timestamp.is_some() && matches!(fate::of(pod), Fate::Ended(_) | Fate::NoImage(_))
+        }
+        Seen::Gone => true,
     }
 }
 

@@ -109,3 +109,37 @@ fn a_pod_that_someone_deletes_ends_its_step_with_the_reason() {
         session.discard().await.unwrap();
     });
 }
+
+/// The kubelet of the tests' node; whoever started it starts it again.
+fn kubelet(cluster: &std::path::Path) -> Option<u32> {
+    let config = format!("--config={}", cluster.join("kubelet.yaml").display());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.into_iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+        words[0].ends_with(b"/kubelet") && words.contains(&config.as_bytes())
+    })
+}
+
+#[test]
+fn a_killed_kubelet_costs_the_step_and_nothing_is_left_when_it_is_back() {
+    with_namespace(Closed::NoInterface, async |namespace| {
+        let subject = Subject { template: small(), ..Subject::new(namespace.backend().await) };
+        let mut session = subject.open().await.unwrap();
+        let before = kubelet(&namespace.cluster).unwrap();
+        let killing = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert!(Command::new("kill").args(["-9", &before.to_string()]).status().unwrap().success());
+        };
+        let step = subject.probe(["sleep", "600"]).within(Duration::from_secs(90));
+        let (ran, ()) = tokio::join!(run(&mut session, step), killing);
+        assert!(matches!(&ran.exit, Err(SandboxError::Ended(_))), "{:?}", ran.exit);
+        namespace
+            .until("it is started again", async || kubelet(&namespace.cluster).is_some_and(|pid| pid != before))
+            .await;
+        session.discard().await.unwrap();
+        namespace.expect_no_pods().await;
+        // And it takes pods again.
+        subject.open().await.unwrap().discard().await.unwrap();
+    });
+}

@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use sandbox::{SandboxLimits, Template, guest_binary};
-use sandbox::kubernetes::{KubernetesBackend, KubernetesConfig};
+use sandbox::kubernetes::{KubernetesBackend, KubernetesConfig, guest_image};
 use serde_json::{Value, json};
 
 /// Names the administrator's kubeconfig. The cluster's Docker and etcd are in the same folder.
@@ -70,7 +70,7 @@ impl Namespace {
         };
         let cluster = kubeconfig.parent().unwrap().to_owned();
         let name = format!("t{}{suffix}", uuid::Uuid::now_v7().simple());
-        let image = import_guest(&cluster);
+        let image = load_guest(&cluster);
         let namespace = Self { name, admin, cluster, image, folder: tempfile::tempdir().unwrap() };
         namespace.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace.name}})).await;
         namespace.restrict_pods().await;
@@ -230,7 +230,7 @@ fn docker(cluster: &Path) -> Command {
 }
 
 /// An image with the guest and nothing else; its name holds the guest's own, so that a new guest is a new image.
-fn import_guest(cluster: &Path) -> String {
+fn load_guest(cluster: &Path) -> String {
     let guest = guest_binary();
     let mut hash = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(guest, &mut hash);
@@ -240,15 +240,9 @@ fn import_guest(cluster: &Path) -> String {
         return name;
     }
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("root/sagewai-guest");
-    std::fs::create_dir(program.parent().unwrap()).unwrap();
-    std::fs::write(&program, guest).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let archive = folder.path().join("image.tar");
-    let packed =
-        Command::new("tar").arg("-C").arg(program.parent().unwrap()).arg("-cf").arg(&archive).arg("sagewai-guest").status();
-    assert!(packed.unwrap().success());
-    let imported = docker(cluster).arg("import").arg(&archive).arg(&name).output().unwrap();
-    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let archive = folder.path().join("guest.tar");
+    std::fs::write(&archive, guest_image(&name)).unwrap();
+    let loaded = docker(cluster).args(["load", "--input"]).arg(&archive).output().unwrap();
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     name
 }

@@ -19,6 +19,9 @@ const PAUSE_IMAGE: &str = "sagewai-test/pause:1";
 const PAUSE: &str =
     r#"["/bin/busybox","sh","-c","trap 'exit 0' TERM; while :; do /bin/busybox sleep 3600 & wait $!; done"]"#;
 
+/// Starts the kubelet again when it ends, as a node's init does: tests kill it.
+const SUPERVISOR: &str = r#"trap 'kill $!; wait $!; exit' TERM; while :; do "$@" & wait $!; sleep 1; done"#;
+
 /// Settings of the whole machine that a kubelet changes when it starts; they are put back.
 const KERNEL_SETTINGS: [&str; 3] =
     ["/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic_on_oops"];
@@ -133,7 +136,9 @@ fn start_kubelet(
         "--v=2".to_owned(),
     ];
     let program = binaries.program("kubelet");
-    running.push(Running::start("kubelet", folder, &program, arguments, &[])?);
+    let script = ["-c", SUPERVISOR, "kubelet-supervisor"].map(str::to_owned);
+    let arguments = script.into_iter().chain([program.display().to_string()]).chain(arguments);
+    running.push(Running::start("kubelet", folder, Path::new("sh"), arguments, &[])?);
     running.last_mut().expect("just pushed").await_until(|| listens(port))
 }
 
