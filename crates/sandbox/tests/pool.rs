@@ -34,7 +34,7 @@ async fn racing_claims_with_crashes_get_different_sandboxes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "takes half a minute"]
+#[ignore = "takes a minute"]
 async fn a_hundred_thousand_racing_claims_get_different_sandboxes() {
     race(10 * CLAIMS).await;
 }
@@ -138,4 +138,54 @@ async fn layers_that_are_required_and_absent_refuse_every_claim() {
     let refused = pool.claim(&Template::default()).await.err();
     assert!(matches!(refused, Some(SandboxError::LayersAbsent(_))), "{refused:?}");
     assert_eq!(pool.metrics().failed_claims, 1);
+}
+
+/// A sandbox takes a second to make, four steps come each second: once the pool has learnt that, none waits.
+#[tokio::test(start_paused = true)]
+async fn a_slow_sandbox_backend_is_kept_far_enough_ahead() {
+    let backend = FakeBackend::slow(Duration::from_secs(1));
+    let pool = Pool::new(Arc::clone(&backend) as _, PoolConfig::default());
+    let mut cold = Vec::new();
+    for second in 0..20 {
+        let before = pool.metrics().cold_claims;
+        for _ in 0..4 {
+            let session = pool.claim(&Template::default()).await.expect("a sandbox");
+            tokio::spawn(async move { session.discard().await });
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        cold.push(pool.metrics().cold_claims - before);
+        assert!(backend.alive() < 40, "second {second}: {} live", backend.alive());
+    }
+    assert!(cold[0] > 0 && cold[8..].iter().all(|cold| *cold == 0), "{cold:?}");
+    pool.shutdown().await;
+    until("all are gone", || backend.alive() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_waits_for_what_is_being_made_and_removed() {
+    let backend = FakeBackend::slow(Duration::from_secs(1));
+    let pool = Pool::new(Arc::clone(&backend) as _, config());
+    let session = pool.claim(&Template::default()).await.expect("a sandbox");
+    pool.prepare(&Template { image: Some("another".to_owned()), ..Template::default() });
+    until("others are being made", || pool.metrics().filling > 0).await;
+    let asked = tokio::time::Instant::now();
+    pool.retire(session).await.expect("dead");
+    assert!(asked.elapsed() < Duration::from_millis(500), "the end is told before all is removed");
+    pool.shutdown().await;
+    assert_eq!(backend.alive(), 0);
+}
+
+#[tokio::test]
+async fn each_template_has_its_own() {
+    let backend = FakeBackend::new();
+    let pool = Pool::new(Arc::clone(&backend) as _, config());
+    let images = ["debian:12", "alpine:3", "busybox:1"];
+    let template = |image: &str| Template { image: Some(image.to_owned()), ..Template::default() };
+    images.iter().for_each(|image| pool.prepare(&template(image)));
+    until("four of each wait", || pool.metrics().idle == 12).await;
+    for image in images {
+        assert!(pool.claim(&template(image)).await.expect("a warm one").warm());
+    }
+    pool.shutdown().await;
+    until("all are gone", || backend.alive() == 0).await;
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use protocol::frame::LayerReport;
@@ -19,12 +20,19 @@ pub struct FakeBackend {
     made: AtomicU64,
     alive: Arc<AtomicU64>,
     guests: Mutex<Vec<AbortHandle>>,
+    /// How long making and destroying one takes.
+    delay: Duration,
 }
 
 impl FakeBackend {
     /// A fake sandbox backend.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// One that takes so long to make a sandbox, and to destroy it, as those with a daemon or a cluster do.
+    pub fn slow(delay: Duration) -> Arc<Self> {
+        Arc::new(Self { delay, ..Self::default() })
     }
 
     /// Sandboxes that were made.
@@ -58,12 +66,15 @@ impl Backend for FakeBackend {
             terminal: false,
             local: false,
             idle_bytes: 64 << 10,
-            create_ms: 1,
+            create_ms: u32::try_from(self.delay.as_millis()).unwrap_or(u32::MAX).max(1),
             ..Capabilities::default()
         }
     }
 
     async fn create(&self, _: &Template) -> Result<Box<dyn Sandbox>, SandboxError> {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         let number = self.made.fetch_add(1, Ordering::SeqCst) + 1;
         self.alive.fetch_add(1, Ordering::SeqCst);
         let (ours, its) = tokio::io::duplex(CHANNEL_BYTES);
@@ -77,6 +88,7 @@ impl Backend for FakeBackend {
             channel: Some(Channel { reader: Box::pin(reader), writer: Box::pin(writer) }),
             guest,
             alive: Arc::clone(&self.alive),
+            delay: self.delay,
         }))
     }
 
@@ -90,6 +102,7 @@ struct FakeSandbox {
     channel: Option<Channel>,
     guest: AbortHandle,
     alive: Arc<AtomicU64>,
+    delay: Duration,
 }
 
 #[async_trait]
@@ -106,7 +119,15 @@ impl Sandbox for FakeSandbox {
         self.channel.take()
     }
 
+    async fn kill(&mut self) -> Result<bool, SandboxError> {
+        self.guest.abort();
+        Ok(true)
+    }
+
     async fn discard(self: Box<Self>) -> Result<(), SandboxError> {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         Ok(())
     }
 }
