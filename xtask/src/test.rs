@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::components::Components;
 use crate::shell::{command, run as step, target};
 use crate::tools;
 
@@ -56,7 +57,13 @@ fn check_all(options: &Options) -> Result<Vec<String>> {
         )?;
         skipped.extend(advisories(&path));
     }
-    step("tests", &mut nextest(&path, options))?;
+    let components = Components::start()?;
+    let mut tests = nextest(&path, options);
+    tests.envs(components.variables.iter().map(|(name, value)| (name, value)));
+    let ran = step("tests", &mut tests);
+    skipped.extend(components.skipped.iter().cloned());
+    drop(components);
+    ran?;
     skipped.extend(skipped_tests()?);
     Ok(skipped)
 }

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 /// Bytes of a key or a token file.
 const PRIVATE_FILE_LIMIT_BYTES: u64 = 64 << 10;
 
+/// Permission of everybody to write.
+const OTHERS_WRITE: u32 = 0o002;
+
 /// Makes a folder that only this user may enter; an existing one must be this user's.
 pub(crate) fn private_folder(path: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -20,6 +23,14 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), Failure> {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(Failure::failed(format!("the folder {} belongs to another user", path.display()))
             .hint("choose another with --data, or change its owner"));
+    }
+    if metadata.permissions().mode() & OTHERS_WRITE != 0 {
+        return Err(Failure::failed(format!("everybody may write to the folder {}", path.display())).hint(
+            format!(
+                "chmod 700 {}, if nobody has changed what is in it; or choose another with --data",
+                path.display()
+            ),
+        ));
     }
     Ok(())
 }
@@ -104,6 +115,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(*read_private_or_make(&path, || Zeroizing::new(b"two".to_vec())).unwrap(), b"one");
         assert!(create_private(&path, b"three").is_err());
+    }
+
+    #[test]
+    fn a_folder_that_everybody_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        private_folder(&data).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(private_folder(&data).unwrap_err().hint.unwrap().contains("chmod 700"));
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl From<SandboxError> for Absent {
     fn from(error: SandboxError) -> Self {
         match error {
             SandboxError::Unavailable { reason, remedy, .. } => Absent { reason, remedy },
+            SandboxError::Lost { reason, .. } => Absent::new(reason, "sagewai doctor tries again"),
             error => Absent::new(error.to_string(), "the worker's log has more: sagewai worker --log debug"),
         }
     }
@@ -110,7 +111,9 @@ impl Early {
         }
         let cache = &settings.images.cache;
         let images = Images::make_folders(cache)
-            .inspect_err(|error| eprintln!("warning: no images: the cache {} cannot be made: {error}", cache.display()))
+            .inspect_err(|error| {
+                eprintln!("warning: no images: the cache {} cannot be made: {error}", cache.display())
+            })
             .ok();
         let options = SpawnerOptions {
             paths: paths.0.iter().map(PathBuf::from).collect(),
@@ -150,8 +153,9 @@ fn not_built(kind: Kind) -> Absent {
 /// The images of namespace sandboxes. Wrong settings are told at the start, not by the first step that names an image.
 fn images(settings: &ImagesSettings) -> Result<Arc<Images>, Absent> {
     let wrong = |reason: String| Absent::new(reason, "correct the `[images]` part of the configuration");
-    let pull = PullPolicy::parse(&settings.pull)
-        .ok_or_else(|| wrong(format!("`{}` is no way to pull; there are if-not-present, always, never", settings.pull)))?;
+    let pull = PullPolicy::parse(&settings.pull).ok_or_else(|| {
+        wrong(format!("`{}` is no way to pull; there are if-not-present, always, never", settings.pull))
+    })?;
     Images::open(ImageSettings {
         max_cache_bytes: settings.max_mib.saturating_mul(1 << 20),
         pull,

@@ -66,6 +66,12 @@ pub trait Sandbox: Send {
         Ok(false)
     }
 
+    /// Why something in it was killed that neither the step nor the worker has killed, such as that it ran out of memory;
+    /// asked when the step's process or the guest has ended so.
+    async fn cause_of_death(&mut self) -> Option<String> {
+        None
+    }
+
     /// Destroys it, waits until nothing of it is left.
     async fn discard(self: Box<Self>) -> Result<(), SandboxError>;
 }

@@ -1,6 +1,8 @@
 //! Fakes, simulation and real components for tests. Never a dependency of what ships.
 
+pub mod dockerd;
 pub mod http;
+pub mod images;
 pub mod kubernetes;
 pub mod lambda;
 pub mod moto;

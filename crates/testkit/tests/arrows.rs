@@ -39,7 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("testkit", &[]),
     ("bench", &["protocol", "sandbox", "sandbox-namespace"]),
-    ("xtask", &[]),
+    ("xtask", &["testkit"]),
 ];
 
 /// Crates of others that a pure crate may not reach: they do I/O, read clocks or are async.

@@ -16,11 +16,13 @@ use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use crate::cli::Globals;
+use crate::config::{Layers, List, SandboxSettings};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, Tone};
 use crate::process::{asked_to_stop, small_runtime};
+use crate::sandboxes::{Absent, Early, Kind};
 use crate::stack::{Stack, StackOptions};
 
 /// The identity, its view and its key, as `examples/first-run.yaml` names them.
@@ -31,9 +33,12 @@ const ARTIFACT: &str = "report.md";
 /// Arguments of `sagewai demo`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sagewai demo\n  sagewai demo --keep ./demo-data     leaves the data, to look around"
+    after_help = "Examples:\n  sagewai demo\n  sagewai demo --sandbox docker\n  sagewai demo --keep ./demo-data     leaves the data, to look around"
 )]
 pub(crate) struct Arguments {
+    /// Sandbox backend of the run: namespace, docker, kubernetes or lambda.
+    #[arg(long, value_name = "NAME", default_value = "namespace")]
+    sandbox: Kind,
     /// Folder to use and to leave; absent means a temporary one.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -46,14 +51,16 @@ pub(super) fn run(arguments: &Arguments, globals: &Globals, output: &Output) -> 
     };
     files::private_folder(&data)?;
     let data = std::path::absolute(&data).unwrap_or(data);
-    let ended = small_runtime()?.block_on(demo(&data, globals, output));
+    let ended = small_runtime()?.block_on(demo(arguments.sandbox, &data, globals, output));
     if arguments.keep.is_none() {
         let _ = std::fs::remove_dir_all(&data);
     }
     ended
 }
 
-async fn demo(data: &Path, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
+async fn demo(kind: Kind, data: &Path, globals: &Globals, output: &Output) -> Result<Exit, Failure> {
+    let sandboxes = sandboxes_for(kind);
+    usable(kind, globals).await?;
     let listener = service_listener().await?;
     let address = listener.local_addr().map_err(|error| no_service(&error))?.to_string();
     let agents = assets::lay_out_agents(data)?;
@@ -63,7 +70,14 @@ async fn demo(data: &Path, globals: &Globals, output: &Output) -> Result<Exit, F
         broker_listen: "127.0.0.1:0".to_owned(),
         log: "warn".to_owned(),
         config: globals.config.clone(),
-        worker_flags: vec!["--agents".into(), agents.into(), "--allow-private".into(), (&address).into()],
+        worker_flags: vec![
+            "--agents".into(),
+            agents.into(),
+            "--allow-private".into(),
+            (&address).into(),
+            "--sandbox".into(),
+            sandboxes.into(),
+        ],
     };
     let token = Zeroizing::new(tokens::new_secret("demo"));
     let serving = tokio::spawn(service::serve(listener, token.clone()));
@@ -78,6 +92,30 @@ async fn demo(data: &Path, globals: &Globals, output: &Output) -> Result<Exit, F
     stack.stop().await;
     serving.abort();
     ended
+}
+
+/// The demo's worker has the one that is asked for. Lambda takes no CLI agent: that step goes to a namespace sandbox.
+fn sandboxes_for(kind: Kind) -> String {
+    match kind {
+        Kind::Lambda => format!("{kind},{}", Kind::Namespace),
+        Kind::Namespace | Kind::Docker | Kind::Kubernetes => kind.to_string(),
+    }
+}
+
+/// Asks a sandbox backend that depends on a daemon, since the run would wait for one that does not answer.
+async fn usable(kind: Kind, globals: &Globals) -> Result<(), Failure> {
+    if kind == Kind::Namespace {
+        return Ok(());
+    }
+    let settings = SandboxSettings::resolve(&Layers::read(globals.config.as_deref())?)?;
+    let made = Early::prepare(&[kind], &List::default(), &settings).make(kind, &settings, "demo");
+    let checked = match made {
+        Ok(backend) => backend.check().await.map_err(Absent::from),
+        Err(absent) => Err(absent),
+    };
+    checked.map_err(|Absent { reason, remedy }| {
+        Failure::failed(format!("no sandbox backend `{kind}`: {reason}")).hint(remedy)
+    })
 }
 
 /// What the demo shows, on a running stack.

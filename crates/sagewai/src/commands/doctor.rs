@@ -1,22 +1,25 @@
 //! `sagewai doctor`: what this machine can do, with the remedy for what it cannot.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use control::api::model::{Page, Version, Worker as WorkerRow};
 use identity::admin;
 use protocol::frame::LayerReport;
 use sandbox::Backend;
-use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerError, SpawnerOptions};
 use serde::Serialize;
 
 use crate::cli::Globals;
 use crate::client::Client;
-use crate::config::{self, Broker, BrokerFlags, Layers, default_data_folder};
+use crate::config::{
+    self, Broker, BrokerFlags, Layers, List, SandboxSettings, default_data_folder, default_sandboxes,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Table, Tone, bytes};
 use crate::process::small_runtime;
+use crate::sandboxes::{self, Absent, Early, Kind};
 
 /// Free space below which doctor warns, bytes.
 const LOW_DISK_BYTES: u64 = 1 << 30;
@@ -61,11 +64,16 @@ pub(super) fn run(_arguments: &Arguments, globals: &Globals, output: &Output) ->
     let layers = Layers::read(globals.config.as_deref())?;
     let client = config::Client::resolve(&layers, globals)?;
     let broker = Broker::resolve(&layers, &BrokerFlags::default())?;
+    let wanted = sandboxes::kinds(&layers.pick("worker.sandboxes", None, default_sandboxes)?)?;
+    let settings = SandboxSettings::resolve(&layers)?;
     // Before the runtime: the spawner is forked from one thread.
-    let spawner = Spawner::start(&SpawnerOptions::default());
+    let mut early = Early::prepare(&Kind::ALL, &List::default(), &settings);
     let mut checks = vec![kernel()];
     small_runtime()?.block_on(async {
-        checks.extend(sandbox_checks(spawner).await);
+        for kind in Kind::ALL {
+            let made = early.make(kind, &settings.without_pulling(), "doctor");
+            checks.extend(sandbox_checks(kind, made, wanted.contains(&kind)).await);
+        }
         checks.push(disk(&default_data_folder()));
         checks.extend(server_checks(&client).await);
         checks.push(broker_check(&broker).await);
@@ -88,32 +96,44 @@ fn kernel() -> Check {
     }
 }
 
-async fn sandbox_checks(spawner: Result<Spawner, SpawnerError>) -> Vec<Check> {
-    let refused = |reason: String, remedy: String| {
-        vec![Check::new("sandbox", "namespace", Verdict::Failed, reason).remedy(remedy)]
+/// A sandbox backend: whether it can be used, then its layers. One that the worker is not configured to use may be absent.
+async fn sandbox_checks(kind: Kind, made: Result<Arc<dyn Backend>, Absent>, wanted: bool) -> Vec<Check> {
+    let refused = |Absent { reason, remedy }: Absent| {
+        let check = match wanted {
+            true => Check::new("sandbox", kind.name(), Verdict::Failed, reason),
+            false => {
+                Check::new("sandbox", kind.name(), Verdict::Good, format!("not in use, and absent: {reason}"))
+            }
+        };
+        vec![if wanted { check.remedy(remedy) } else { check }]
     };
-    let backend = match spawner {
-        Ok(spawner) => NamespaceBackend::new(spawner),
-        Err(SpawnerError::Unavailable { reason, remedy }) => return refused(reason, remedy),
-        Err(error) => return refused(error.to_string(), "run doctor as the user of the worker".to_owned()),
+    let backend = match made {
+        Ok(backend) => backend,
+        Err(absent) => return refused(absent),
     };
-    let reports = match backend {
-        Ok(backend) => backend.layers().await.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match reports {
-        Ok(reports) => reports.iter().map(layer).collect(),
-        Err(reason) => refused(reason, "the worker's log has more: sagewai worker --log debug".to_owned()),
+    if let Err(error) = backend.check().await {
+        return refused(error.into());
+    }
+    let use_of = if wanted { "can be used" } else { "can be used: name it in --sandbox" };
+    let usable = Check::new("sandbox", kind.name(), Verdict::Good, use_of);
+    match backend.layers().await {
+        Ok(reports) => {
+            std::iter::once(usable).chain(reports.iter().map(|report| layer(kind, report))).collect()
+        }
+        Err(error) => {
+            let Absent { reason, remedy } = error.into();
+            vec![usable, Check::new("sandbox", kind.name(), Verdict::Warning, reason).remedy(remedy)]
+        }
     }
 }
 
-fn layer(report: &LayerReport) -> Check {
+fn layer(kind: Kind, report: &LayerReport) -> Check {
     let name = serde_json::to_value(report.layer).ok().and_then(|name| name.as_str().map(str::to_owned));
     let name = name.unwrap_or_else(|| format!("{:?}", report.layer));
     if report.enforced {
-        return Check::new("sandbox", name, Verdict::Good, "enforced");
+        return Check::new(kind.name(), name, Verdict::Good, "enforced");
     }
-    Check::new("sandbox", name, Verdict::Warning, "absent").remedy(report.note.clone())
+    Check::new(kind.name(), name, Verdict::Warning, "absent").remedy(report.note.clone())
 }
 
 fn disk(folder: &Path) -> Check {

@@ -12,5 +12,5 @@ pub(crate) use layers::Layers;
 pub(crate) use parts::{
     Broker, BrokerFlags, Client, Dev, DevFlags, Server, ServerFlags, Worker, WorkerFlags, default_data_folder,
 };
-pub(crate) use sandboxes::{ImagesSettings, SandboxSettings};
+pub(crate) use sandboxes::{ImagesSettings, SandboxSettings, default_sandboxes};
 pub(crate) use values::List;

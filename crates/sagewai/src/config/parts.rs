@@ -1,5 +1,6 @@
 //! What each process is configured with, as types, with the defaults.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -43,7 +44,14 @@ impl Client {
         let path = &self.token_file;
         let hint = "`sagewai dev` writes one; for another server, put a token of `sagewai token create` into a file and name it \
                     with --token-file";
-        let size = std::fs::metadata(path).map(|metadata| metadata.len());
+        let metadata = std::fs::metadata(path);
+        if let Ok(metadata) = &metadata
+            && metadata.permissions().mode() & 0o077 != 0
+        {
+            // Not refused: what an orchestrator mounts as a secret is often readable for all of its container.
+            eprintln!("warning: others may read the API token in {}; chmod 600 it", path.display());
+        }
+        let size = metadata.map(|metadata| metadata.len());
         let text = size.and_then(|size| match size {
             0..=TOKEN_FILE_LIMIT_BYTES => std::fs::read_to_string(path),
             _ => Err(std::io::Error::other("the file is too large to be a token")),

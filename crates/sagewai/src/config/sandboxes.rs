@@ -26,6 +26,13 @@ pub(crate) struct SandboxSettings {
 }
 
 impl SandboxSettings {
+    /// The same for who only looks: no image is pulled.
+    pub(crate) fn without_pulling(&self) -> SandboxSettings {
+        let mut settings = self.clone();
+        settings.docker.pull = "never".to_owned();
+        settings
+    }
+
     pub(crate) fn resolve(layers: &Layers) -> Result<SandboxSettings, Failure> {
         Ok(SandboxSettings {
             docker: DockerSettings::resolve(layers)?,

@@ -45,13 +45,20 @@ impl Sandbox for DockerSandbox {
     }
 
     async fn obituary(&mut self) -> Option<String> {
+        match self.cause_of_death().await {
+            Some(cause) => Some(cause),
+            None => self.words.text(),
+        }
+    }
+
+    async fn cause_of_death(&mut self) -> Option<String> {
         if ran_out_of_memory(self.docker.clone(), self.container.clone()).await {
             return Some(format!(
                 "it ran out of memory: its limit is {} MiB; ask for more with `resources.memory`",
                 self.memory_bytes >> 20
             ));
         }
-        self.words.text()
+        None
     }
 
     async fn discard(mut self: Box<Self>) -> Result<(), SandboxError> {

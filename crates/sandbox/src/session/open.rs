@@ -140,6 +140,11 @@ impl Session {
         self.sandbox.kill().await
     }
 
+    /// Why something in the sandbox was killed that neither the step nor the worker has killed, if that is known.
+    pub async fn cause_of_death(&mut self) -> Option<String> {
+        self.sandbox.cause_of_death().await
+    }
+
     /// Destroys the sandbox and waits until nothing of it is left.
     pub async fn discard(self) -> Result<(), SandboxError> {
         let Self { sandbox, frames, outbox, .. } = self;

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use protocol::frame::Stream;
 use protocol::step::Work;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -63,14 +64,17 @@ async fn bare_process(attempted: &Attempted<'_>) -> Result<Done, Undone> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| configuration(format!("cannot start {:?}: {error}", argv[0])))?;
-    let group = Group(child.id());
+    let mut group = Group(child.id());
     attempted.started("");
-    let value = drive(attempted, &mut child, process).await?;
-    drop(group);
-    Ok(value.into())
+    Ok(drive(attempted, &mut child, &mut group, process).await?.into())
 }
 
-async fn drive(attempted: &Attempted<'_>, child: &mut Child, process: Process) -> Result<Value, Undone> {
+async fn drive(
+    attempted: &Attempted<'_>,
+    child: &mut Child,
+    group: &mut Group,
+    process: Process,
+) -> Result<Value, Undone> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let stdout = child.stdout.take().expect("stdout is piped");
     let stderr = child.stderr.take().expect("stderr is piped");
@@ -86,7 +90,11 @@ async fn drive(attempted: &Attempted<'_>, child: &mut Child, process: Process) -
         pump(stdout, Stream::Stdout, &capture, attempted),
         pump(stderr, Stream::Stderr, &capture, attempted)
     )?;
-    let status = child.wait().await.map_err(|error| runtime(format!("the process was lost: {error}")))?;
+    let lost = |error: std::io::Error| runtime(format!("the process was lost: {error}"));
+    ended(child).await.map_err(lost)?;
+    // Before it is reaped: until then its id, which is its group's, cannot be another's.
+    group.kill();
+    let status = child.wait().await.map_err(lost)?;
     let end = match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
         (Some(code), _) => End::Exited(code),
         (None, signal) => End::Signalled(signal.unwrap_or(0)),
@@ -114,14 +122,29 @@ async fn pump(
     }
 }
 
-/// Kills the whole process group when the step is over, however it ended.
+/// Waits until the process has ended, and does not reap it.
+async fn ended(child: &Child) -> std::io::Result<()> {
+    let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return Ok(()) };
+    let waiting = move || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    tokio::task::spawn_blocking(waiting).await.map_err(std::io::Error::other)?.map(drop).map_err(Into::into)
+}
+
+/// Kills the whole process group when the step is over, however it ended. Its leader is not reaped yet: it is older than
+/// this, and dropped after it.
 struct Group(Option<u32>);
+
+impl Group {
+    /// Once, since the id is free for others after that.
+    fn kill(&mut self) {
+        if let Some(group) = self.0.take().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0.and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+        self.kill();
     }
 }
 

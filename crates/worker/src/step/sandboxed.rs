@@ -26,6 +26,8 @@ use crate::outcome::{Capture, End, failure};
 
 /// Events of a step that wait for this worker.
 const EVENT_QUEUE: usize = 64;
+/// Number of the signal that the kernel sends when memory is out.
+const KILL: i32 = 9;
 /// From asking a cancelled step to end to killing it.
 const GRACE: Duration = Duration::from_secs(2);
 /// The guest ends the step by itself so much later than the worker would.
@@ -222,6 +224,13 @@ async fn drive(
     if attempted.cancel.is_cancelled() {
         return Err(Undone::Stopped);
     }
+    let killed = match &exit {
+        Ok(exit) => exit.status == ExitStatus::Signal(KILL),
+        Err(error) => matches!(error, SandboxError::Ended(_)),
+    };
+    if killed && let Some(why) = session.cause_of_death().await {
+        return Err(runtime(format!("the step was killed: {why}")).into());
+    }
     match exit.map_err(|error| sandbox_error(attempted, error))?.status {
         ExitStatus::Code(code) => Ok(End::Exited(code)),
         ExitStatus::Signal(signal) => Ok(End::Signalled(signal)),
@@ -383,9 +392,9 @@ pub(super) fn sandbox_error(attempted: &Attempted<'_>, error: SandboxError) -> U
         .into(),
         SandboxError::Refused { kind: FailureKind::Sealed, message } => authentication(403, message).into(),
         SandboxError::Refused { kind: FailureKind::NotFound, message } => configuration(message).into(),
-        error @ (SandboxError::Unavailable { .. } | SandboxError::Image(_) | SandboxError::LayersAbsent(_)) => {
-            configuration(error.to_string()).into()
-        }
+        error @ (SandboxError::Unavailable { .. }
+        | SandboxError::Image(_)
+        | SandboxError::LayersAbsent(_)) => configuration(error.to_string()).into(),
         error @ SandboxError::Gone { .. } => {
             attempted.steps.sandboxes_gone.cancel();
             Undone::Lost(error.to_string())
