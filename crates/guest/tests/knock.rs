@@ -88,6 +88,8 @@ fn it_copies_itself() {
     let done = Command::new(env!("CARGO_BIN_EXE_guest")).arg("--install").arg(&copy).status().unwrap();
     assert!(done.success());
     assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(env!("CARGO_BIN_EXE_guest")).unwrap());
+    let closed = std::fs::metadata(folder.path().join("closed")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&closed.permissions()) & 0o777, 0o700);
     let usage = Command::new(&copy).arg("--no-such-option").output().unwrap();
     assert_eq!(usage.status.code(), Some(64));
 }

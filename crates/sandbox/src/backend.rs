@@ -145,6 +145,8 @@ pub struct Capabilities {
     pub limits: bool,
     /// Whether the disk limit of a template holds for all writable folders together; otherwise for each of them.
     pub disk_limit: bool,
+    /// Whether the number of files is limited for the sandbox as a whole, and not by its memory alone.
+    pub file_limit: bool,
     /// Whether what a user of the host may have of the kernel (inotify instances, pseudo terminals) is counted for each
     /// sandbox by itself, so that one cannot use it up for others.
     pub own_quotas: bool,
@@ -186,6 +188,7 @@ impl Default for Capabilities {
             images: true,
             limits: true,
             disk_limit: true,
+            file_limit: true,
             own_quotas: true,
             tunnel: true,
             tunnel_only: true,

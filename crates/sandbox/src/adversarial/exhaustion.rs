@@ -42,7 +42,7 @@ pub(super) const ATTACKS: &[Case] = &[
     Case {
         name: "fill-the-inodes",
         defence: "inode-capped tmpfs",
-        needs: &[Need::DiskLimit],
+        needs: &[Need::DiskLimit, Need::FileLimit],
         run: |s| Box::pin(inodes(s)),
     },
     Case {

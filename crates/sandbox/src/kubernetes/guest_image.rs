@@ -11,12 +11,19 @@ use crate::guest_binary;
 
 /// Unit of a tar archive.
 const BLOCK_BYTES: usize = 512;
-/// Everyone may run it.
-const MODE: u32 = 0o755;
+/// Everyone may run the guest.
+const FILE_MODE: u32 = 0o755;
+/// Root alone enters a folder.
+const FOLDER_MODE: u32 = 0o700;
 
 /// The archive; `name` is what the image is called after loading, such as `registry.example.com/sagewai-guest:1`.
 pub fn guest_image(name: &str) -> Vec<u8> {
-    let layer = archive(&[(GUEST_IN_IMAGE.trim_start_matches('/'), guest_binary())]);
+    // The folder is what the guest makes where it is copied; where its image is mounted it has to be there.
+    let layer = archive(&[
+        (GUEST_IN_IMAGE.trim_start_matches('/'), guest_binary()),
+        ("closed/", b""),
+        ("closed/log", b""),
+    ]);
     let config = json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
@@ -57,7 +64,8 @@ fn header(name: &str, bytes: usize) -> [u8; BLOCK_BYTES] {
     let mut header = [0; BLOCK_BYTES];
     let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
     put(0, name.as_bytes());
-    put(100, format!("{MODE:07o}").as_bytes());
+    let folder = name.ends_with('/');
+    put(100, format!("{:07o}", if folder { FOLDER_MODE } else { FILE_MODE }).as_bytes());
     for owner_or_group in [108, 116] {
         put(owner_or_group, b"0000000");
     }
@@ -65,7 +73,7 @@ fn header(name: &str, bytes: usize) -> [u8; BLOCK_BYTES] {
     put(136, b"00000000000");
     // The checksum is counted with spaces in its place.
     put(148, b"        ");
-    put(156, b"0");
+    put(156, if folder { b"5" } else { b"0" });
     put(257, b"ustar\x0000");
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
@@ -80,10 +88,10 @@ mod tests {
     fn an_archive_is_read_by_tar() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.tar");
-        std::fs::write(&file, archive(&[("one", b"first"), ("two", &[7; 1000])])).expect("written");
+        std::fs::write(&file, archive(&[("one", b"first"), ("folder/", b""), ("folder/two", &[7; 1000])])).expect("written");
         let unpacked = std::process::Command::new("tar").arg("-C").arg(folder.path()).arg("-xf").arg(&file).status();
         assert!(unpacked.expect("tar runs").success());
         assert_eq!(std::fs::read(folder.path().join("one")).expect("read"), b"first");
-        assert_eq!(std::fs::read(folder.path().join("two")).expect("read"), [7; 1000]);
+        assert_eq!(std::fs::read(folder.path().join("folder/two")).expect("read"), [7; 1000]);
     }
 }

@@ -17,6 +17,9 @@ pub(super) const GUEST_CONTAINER: &str = "guest";
 pub(super) const GUEST_IN_IMAGE: &str = "/sagewai-guest";
 /// Where the folder with the guest is in the step's container.
 const GUEST_FOLDER: &str = "/.sagewai";
+/// Where the runtime mounts the file of the host for the termination message, which everyone may write: in a folder that the
+/// step cannot enter.
+const TERMINATION_FILE: &str = "/.sagewai/closed/log";
 /// Where the attestation token is.
 const TOKEN_FOLDER: &str = "/.sagewai-token";
 /// Seconds that a token holds; the kubelet renews it.
@@ -27,9 +30,9 @@ const RESOLVER: &str = "127.77.0.1";
 const KUBELET_PORT: u16 = 10250;
 /// Seconds between the order to end and the end; the guest ends at once.
 const GRACE_SECONDS: i64 = 1;
-/// First of the users that sandboxes get, and how many there are: above every real user and every sub-user of one.
+/// First of the users that sandboxes get, and how many pairs there are, for the step and for who closes things to it: above every real user and every sub-user of one.
 const FIRST_USER: i64 = 1 << 30;
-const USERS: i64 = 1 << 29;
+const USERS: i64 = 1 << 28;
 
 /// What is particular to one pod.
 pub(super) struct Particulars<'a> {
@@ -51,7 +54,7 @@ pub(super) fn pod(config: &KubernetesConfig, of: &Particulars<'_>) -> Pod {
 }
 
 fn manifest(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
-    let user = config.run_as_user.unwrap_or(FIRST_USER + i64::from(of.number) % USERS);
+    let user = user(config, of);
     let mut spec = json!({
         "restartPolicy": "Never",
         "activeDeadlineSeconds": config.pod_seconds,
@@ -113,6 +116,10 @@ fn manifest(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
     })
 }
 
+fn user(config: &KubernetesConfig, of: &Particulars<'_>) -> i64 {
+    config.run_as_user.unwrap_or(FIRST_USER + 2 * (i64::from(of.number) % USERS))
+}
+
 /// Labels of a sandbox's pod: the operator's, and those by which the worker and the network policy find it.
 pub(super) fn labels(config: &KubernetesConfig, lease: &str) -> std::collections::BTreeMap<String, String> {
     let own = [(PART_LABEL, PART_SANDBOX), (WORKER_LABEL, lease)];
@@ -143,6 +150,7 @@ fn step_container(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
         "image": of.image,
         "command": command,
         "workingDir": WORKSPACE,
+        "terminationMessagePath": TERMINATION_FILE,
         "env": [{"name": "SAGEWAI_NODE", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}],
         "stdin": true,
         // When the worker goes, the guest's input ends, and so does the guest.
@@ -157,14 +165,17 @@ fn step_container(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
     container
 }
 
+/// It runs as another user than the step, which can so not undo what it closes.
 fn guest_container(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
+    let mut security = container_security();
+    security["runAsUser"] = json!(user(config, of) + 1);
     let mut container = json!({
         "name": GUEST_CONTAINER,
         "image": config.guest_image,
         "command": [GUEST_IN_IMAGE, "--install", "/guest/guest"],
         "workingDir": "/",
         "resources": resources(of.limits),
-        "securityContext": container_security(),
+        "securityContext": security,
         "volumeMounts": [{"name": "guest", "mountPath": "/guest"}],
     });
     if let Some(policy) = &config.image_pull_policy {

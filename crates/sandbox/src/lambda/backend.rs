@@ -227,6 +227,7 @@ impl Backend for LambdaBackend {
             // A function has the memory that it was deployed with, not what the template says.
             limits: false,
             disk_limit: false,
+            file_limit: false,
             own_quotas: true,
             tunnel: false,
             tunnel_only: !self.config.open_network,

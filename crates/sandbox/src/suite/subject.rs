@@ -60,6 +60,8 @@ pub enum Need {
     Limits,
     /// A disk limit of the sandbox as a whole.
     DiskLimit,
+    /// A limit of the number of files.
+    FileLimit,
     /// Quotas of the kernel of its own.
     OwnQuotas,
     /// A way to listed destinations.
@@ -86,6 +88,7 @@ impl Need {
         let below = |limit: Option<u64>, bytes: u64| limit.is_some_and(|limit| limit < bytes);
         let (lacking, what) = match self {
             Need::Limits => (!able.limits, "limits of a sandbox as a whole".to_owned()),
+            Need::FileLimit => (!able.file_limit, "a limit of the number of files".to_owned()),
             Need::DiskLimit => (!able.disk_limit, "a disk limit of a sandbox as a whole".to_owned()),
             Need::OwnQuotas => (!able.own_quotas, "quotas of the kernel for each sandbox".to_owned()),
             Need::Tunnel => (!able.tunnel, "a way to listed destinations".to_owned()),
