@@ -71,6 +71,9 @@ pub(crate) enum Command {
     Token(commands::token::Arguments),
     /// Manage Sealed Identities at the broker of this machine
     Identity(commands::identity::Arguments),
+    /// Set up sandbox backends that need it: the function of AWS Lambda
+    #[cfg(feature = "lambda")]
+    Sandbox(commands::sandbox::Arguments),
     /// Run the control plane
     Server(commands::server::Arguments),
     /// Run the identity broker

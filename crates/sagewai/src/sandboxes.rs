@@ -26,6 +26,11 @@ impl Kind {
     /// All, in the order in which `doctor` shows them.
     pub(crate) const ALL: [Kind; 4] = [Kind::Namespace, Kind::Docker, Kind::Kubernetes, Kind::Lambda];
 
+    /// Whether a sandbox that waits costs no more than memory. An invocation is billed while it waits, and ends by itself.
+    pub(crate) fn waits_for_free(self) -> bool {
+        self != Kind::Lambda
+    }
+
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -138,7 +143,7 @@ impl Early {
             }
             Kind::Docker => docker(settings, owner),
             Kind::Kubernetes => kubernetes(settings),
-            Kind::Lambda => Err(not_built(kind)),
+            Kind::Lambda => lambda(settings),
         }
     }
 }
@@ -244,6 +249,36 @@ fn kubernetes(settings: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
 #[cfg(not(feature = "kubernetes"))]
 fn kubernetes(_: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
     Err(not_built(Kind::Kubernetes))
+}
+
+#[cfg(feature = "lambda")]
+fn lambda(settings: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
+    use std::time::Duration;
+
+    use sandbox::lambda::{AwsSettings, LambdaBackend, LambdaConfig};
+    let settings = settings.lambda.clone();
+    let listen = settings.listen.parse::<std::net::SocketAddr>().map_err(|error| {
+        let reason = format!("`{}` is no address and port: {error}", settings.listen);
+        Absent::new(reason, "correct `listen` in the `[lambda]` part of the configuration")
+    })?;
+    Ok(Arc::new(LambdaBackend::start(LambdaConfig {
+        aws: AwsSettings {
+            region: settings.region,
+            endpoint: settings.endpoint,
+            credentials_file: settings.credentials,
+        },
+        function: settings.function,
+        qualifier: settings.qualifier,
+        listen,
+        advertise: settings.advertise,
+        open_network: settings.open_network,
+        dial_limit: Duration::from_secs(settings.dial_seconds),
+    })?))
+}
+
+#[cfg(not(feature = "lambda"))]
+fn lambda(_: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
+    Err(not_built(Kind::Lambda))
 }
 
 #[cfg(test)]

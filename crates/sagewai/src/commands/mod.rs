@@ -9,6 +9,8 @@ pub(crate) mod doctor;
 pub(crate) mod identity;
 pub(crate) mod run;
 pub(crate) mod runs;
+#[cfg(feature = "lambda")]
+pub(crate) mod sandbox;
 pub(crate) mod server;
 pub(crate) mod token;
 pub(crate) mod worker;
@@ -36,6 +38,8 @@ pub(crate) fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Workers(arguments) => workers::run(arguments, globals, output),
         Command::Token(arguments) => token::run(arguments, globals, output),
         Command::Identity(arguments) => identity::run(arguments, globals, output),
+        #[cfg(feature = "lambda")]
+        Command::Sandbox(arguments) => sandbox::run(arguments, globals, output),
         Command::Server(arguments) => server::run(&arguments, globals),
         Command::Broker(arguments) => broker::run(&arguments, globals),
         Command::Worker(arguments) => worker::run(&arguments, globals),

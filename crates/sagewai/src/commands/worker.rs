@@ -113,7 +113,7 @@ fn pools(
         match early.make(*kind, &settings.sandbox, &owner) {
             Ok(backend) => {
                 let config = PoolConfig {
-                    max_warm: settings.warm as usize,
+                    max_warm: if kind.waits_for_free() { settings.warm as usize } else { 0 },
                     required: required.to_vec(),
                     ..PoolConfig::default()
                 };

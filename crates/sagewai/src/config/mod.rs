@@ -2,12 +2,14 @@
 
 mod keys;
 mod kubernetes;
+mod lambda;
 mod layers;
 mod parts;
 mod sandboxes;
 mod values;
 
 pub(crate) use keys::KEYS;
+pub(crate) use lambda::LambdaSettings;
 pub(crate) use layers::Layers;
 pub(crate) use parts::{
     Broker, BrokerFlags, Client, Dev, DevFlags, Server, ServerFlags, Worker, WorkerFlags, default_data_folder,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::kubernetes::KubernetesSettings;
+use super::lambda::LambdaSettings;
 use super::layers::{Layers, user_folder};
 use super::parts::path;
 use super::values::List;
@@ -23,6 +24,7 @@ pub(crate) struct SandboxSettings {
     pub(crate) docker: DockerSettings,
     pub(crate) images: ImagesSettings,
     pub(crate) kubernetes: KubernetesSettings,
+    pub(crate) lambda: LambdaSettings,
 }
 
 impl SandboxSettings {
@@ -38,6 +40,7 @@ impl SandboxSettings {
             docker: DockerSettings::resolve(layers)?,
             images: ImagesSettings::resolve(layers)?,
             kubernetes: KubernetesSettings::resolve(layers)?,
+            lambda: LambdaSettings::resolve(layers)?,
         })
     }
 }
