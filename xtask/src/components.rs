@@ -9,6 +9,7 @@ use testkit::dockerd::{self, Dockerd};
 use testkit::images;
 use testkit::registry::{self, Registry};
 
+use crate::cluster;
 use crate::shell::{command, output_of, run as step};
 
 /// The components that run; dropped, they end.
@@ -19,24 +20,27 @@ pub(crate) struct Components {
     pub(crate) skipped: Vec<String>,
     _registry: Option<Registry>,
     _docker: Option<Dockerd>,
+    _cluster: Option<cluster::Running>,
     _folder: Folder,
 }
 
 impl Components {
     /// Installs what is missing and starts all.
-    pub(crate) fn start() -> Result<Components> {
+    pub(crate) fn start(kubernetes: cluster::Building) -> Result<Components> {
         let folder = Folder::new()?;
         let mut components = Components {
             variables: Vec::new(),
             skipped: Vec::new(),
             _registry: None,
             _docker: None,
+            _cluster: None,
             _folder: folder,
         };
         let folder = components._folder.0.clone();
         components._registry =
             components.add("SAGEWAI_TEST_REGISTRY", start_registry(&folder), Registry::address);
         components._docker = components.add("SAGEWAI_TEST_DOCKER", start_docker(&folder), Dockerd::host);
+        components._cluster = components.add(cluster::VARIABLE, kubernetes.start(), cluster::Running::kubeconfig);
         Ok(components)
     }
 

@@ -1,6 +1,7 @@
 //! Test, bench and dist: one command each. They install what they need and say what they could not do.
 
 mod bench;
+mod cluster;
 mod components;
 mod dist;
 mod shell;
