@@ -13,7 +13,11 @@
 pub mod admin;
 pub mod advice;
 pub mod audit;
+#[cfg(feature = "aws-sm")]
+pub mod aws_sm;
 pub mod backend;
+#[cfg(feature = "bitwarden")]
+pub mod bitwarden;
 pub mod broker;
 pub mod builtin;
 #[cfg(any(test, feature = "suites"))]
@@ -22,6 +26,8 @@ mod disk;
 pub mod external;
 #[cfg(any(test, feature = "suites"))]
 pub mod memory;
+#[cfg(feature = "1password")]
+pub mod onepassword;
 mod percent;
 pub mod policy;
 pub mod reference;

@@ -1,11 +1,12 @@
 //! Fakes, simulation and real components for tests. Never a dependency of what ships.
 
-pub mod dockerd;
+pub mod bitwarden;
 pub mod http;
 pub mod images;
 pub mod kubernetes;
 pub mod lambda;
 pub mod moto;
+pub mod onepassword;
 pub mod openbao;
 pub mod postgres;
 pub mod program;

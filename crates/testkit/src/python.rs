@@ -45,6 +45,16 @@ impl Tools {
         Ok(Tools { folder })
     }
 
+    /// The variables by which tests find the programs.
+    pub fn variables(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            (crate::openbao::VARIABLE, self.program("bao")),
+            (crate::moto::VARIABLE, self.program("moto_server")),
+            ("SAGEWAI_TEST_SOPS", self.program("sops")),
+            ("SAGEWAI_TEST_PYTHON", self.program("python")),
+        ]
+    }
+
     /// The path of one of the programs, such as `bao`.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join("bin").join(name)

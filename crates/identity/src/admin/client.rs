@@ -137,9 +137,14 @@ impl Client {
         self.send_empty(Method::PUT, &identity_path(name, "/policy"), policy).await
     }
 
-    /// Revokes an identity, from the next grant on.
-    pub async fn revoke(&self, name: &IdentityRef, reason: &str) -> Result<RevokeAnswer, ClientError> {
-        let request = RevokeRequest { reason: reason.into() };
+    /// Revokes an identity from the next grant on; with `hard` also from those who hold it.
+    pub async fn revoke(
+        &self,
+        name: &IdentityRef,
+        reason: &str,
+        hard: bool,
+    ) -> Result<RevokeAnswer, ClientError> {
+        let request = RevokeRequest { reason: reason.into(), hard };
         self.send(Method::POST, &identity_path(name, "/revoke"), &request).await
     }
 

@@ -78,12 +78,15 @@ pub struct SetAnswer {
 pub struct RevokeRequest {
     /// For the audit trail and for those who look; no secret.
     pub reason: String,
+    /// Also takes it from those who hold it: leases end at once, and their workers are told to end the steps.
+    #[serde(default)]
+    pub hard: bool,
 }
 
-/// Answer to a revocation: it takes effect at the next grant.
+/// Answer to a revocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokeAnswer {
-    /// Attempts that hold the identity still: cancel their runs to take it from them.
+    /// Attempts that hold the identity still, or from whom it was taken.
     pub holders: Vec<AttemptId>,
 }
 

@@ -191,6 +191,22 @@ impl Broker {
         holders
     }
 
+    /// Takes an identity from all who hold it: leases end at once, and the next sign of life of each of their workers is answered
+    /// with the grants whose steps must end.
+    pub fn take_from_holders(&self, identity: &IdentityRef) -> Vec<AttemptId> {
+        let mut taken = Vec::new();
+        self.held.lock().expect("no holder of this lock panics").retain(|grant, held| {
+            if held.identity != *identity {
+                return true;
+            }
+            self.leases.end(grant, "revoked");
+            taken.push(held.attempt);
+            false
+        });
+        taken.sort();
+        taken
+    }
+
     /// A token that does not verify is not audited: anyone could fill the disk with it.
     fn worker_of(
         &self,

@@ -47,11 +47,15 @@ pub enum FolderError {
     Key(#[from] seal::keys::KeyError),
 }
 
-/// What [`init`] made.
-pub struct Initialised {
-    /// The recovery key, an age identity: show it once, or write it to a place away from this machine. It opens the file where
-    /// the operator's key is lost. Wiped when dropped.
-    pub recovery_key: Zeroizing<String>,
+/// Why [`init`] made nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError<E> {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The recovery key could not be kept.
+    #[error("the recovery key could not be kept")]
+    Keep(E),
 }
 
 /// Whether the folder was initialised.
@@ -60,24 +64,38 @@ pub fn is_initialised(folder: &Path) -> bool {
 }
 
 /// Makes a broker's folder: its key, an operator's key (protected where there is a passphrase), and an empty builtin file that
-/// the operator's and a recovery key can unlock. A second call after a crash goes on where the first one stopped; where all is
-/// there it refuses.
-pub fn init(folder: &Path, passphrase: Option<Zeroizing<String>>) -> Result<Initialised, FolderError> {
+/// the operator's and a recovery key can unlock.
+///
+/// `keep` is given the recovery key, an age identity, before the file that it opens exists: to be shown once, or written to a
+/// place away from this machine. So no crash leaves a file whose recovery key nobody has. A second call after a crash goes on
+/// where the first one stopped, with another recovery key; where all is there it refuses.
+pub fn init<E>(
+    folder: &Path,
+    passphrase: Option<Zeroizing<String>>,
+    keep: impl FnOnce(&Zeroizing<String>) -> Result<(), E>,
+) -> Result<(), InitError<E>> {
+    let operator = make_keys(folder, passphrase)?;
+    let (recovery_key, recovery) = generate_identity();
+    keep(&recovery_key).map_err(InitError::Keep)?;
+    BuiltinFile::create(folder, &[operator, recovery]).map_err(FolderError::from)?;
+    Ok(())
+}
+
+/// Everything but the builtin file; the operator's recipient.
+fn make_keys(folder: &Path, passphrase: Option<Zeroizing<String>>) -> Result<String, FolderError> {
     disk::private_folder(folder)?;
     if is_initialised(folder) {
         return Err(DiskError::Exists(folder.join(crate::builtin::file::FILE)).into());
     }
     broker_key(folder)?;
     let (operator_secret, operator) = generate_identity();
-    let (recovery_key, recovery) = generate_identity();
     let key_file = match passphrase {
         None => Zeroizing::new(operator_secret.as_bytes().to_vec()),
         Some(passphrase) => Zeroizing::new(protect(&operator_secret, passphrase)?),
     };
     // Without the file that it opens, an operator's key of an earlier try opens nothing.
     disk::replace(&folder.join(OPERATOR_KEY_FILE), &key_file)?;
-    BuiltinFile::create(folder, &[operator, recovery])?;
-    Ok(Initialised { recovery_key })
+    Ok(operator)
 }
 
 /// The broker's key, made where it is missing.
@@ -102,10 +120,13 @@ mod tests {
     #[test]
     fn is_made_once_and_unlocks_with_either_key() {
         let folder = disk::test_folder();
-        let made = init(folder.path(), None).ok().unwrap();
-        assert!(init(folder.path(), None).is_err());
         let recovery = folder.path().join("recovery.key");
-        disk::create(&recovery, made.recovery_key.as_bytes()).unwrap();
+        let keep = |key: &Zeroizing<String>| {
+            assert!(!is_initialised(folder.path()), "the key is kept before there is anything to recover");
+            disk::create(&recovery, key.as_bytes())
+        };
+        init(folder.path(), None, keep).unwrap();
+        assert!(matches!(init(folder.path(), None, lose), Err(InitError::Folder(_))));
         for path in [folder.path().join(OPERATOR_KEY_FILE), recovery] {
             let key = Unlock::KeyFile { path, passphrase: None }.operator_key().ok().unwrap();
             assert!(BuiltinFile::open(folder.path(), &key, 0).is_ok());
@@ -117,11 +138,10 @@ mod tests {
         for points in 0.. {
             let folder = disk::test_folder();
             disk::crash::after(Some(points));
-            let first = init(folder.path(), None).is_ok();
+            let first = init(folder.path(), None, lose).is_ok();
             disk::crash::after(None);
             if !is_initialised(folder.path()) {
-                let second = init(folder.path(), None);
-                assert!(second.is_ok(), "the second try works: {:?}", second.err());
+                init(folder.path(), None, lose).expect("the second try works");
             }
             let unlock = Unlock::KeyFile { path: folder.path().join(OPERATOR_KEY_FILE), passphrase: None };
             let key = unlock.operator_key().ok().unwrap();
@@ -130,5 +150,18 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[test]
+    fn a_recovery_key_that_cannot_be_kept_makes_no_file() {
+        let folder = disk::test_folder();
+        let refused = init(folder.path(), None, |_| Err("no such place"));
+        assert!(matches!(refused, Err(InitError::Keep("no such place"))));
+        assert!(!is_initialised(folder.path()));
+        init(folder.path(), None, lose).unwrap();
+    }
+
+    fn lose(_: &Zeroizing<String>) -> Result<(), DiskError> {
+        Ok(())
     }
 }

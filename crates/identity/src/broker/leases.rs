@@ -230,3 +230,171 @@ fn scheme(lease: &Leased) -> Option<Scheme> {
 pub(crate) fn recorded(scheme: Scheme, id: &LeaseId, seconds: u64) -> Leased {
     Leased { scheme: scheme.as_str().into(), id: id.clone(), seconds, parts: vec![] }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::audit::AuditLog;
+    use crate::backend::{Capabilities, Description, IdentityBackend, Lease, Reading};
+    use crate::broker::single_use::UsedLog;
+    use crate::builtin::BuiltinFile;
+    use crate::builtin::unlock::generate_identity;
+    use crate::disk;
+    use crate::reference::{IdentityPath, ViewName};
+
+    /// Counts what it is asked for, and fails as often as it is told.
+    #[derive(Default)]
+    struct Store {
+        renewed: Mutex<u32>,
+        revoked: Mutex<BTreeMap<String, u32>>,
+        failures: Mutex<u32>,
+    }
+
+    #[async_trait]
+    impl IdentityBackend for Store {
+        fn scheme(&self) -> Scheme {
+            Scheme::Vault
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { leases: true, ..Capabilities::default() }
+        }
+
+        async fn list(&self) -> Result<Vec<IdentityPath>, BackendError> {
+            Ok(vec![])
+        }
+
+        async fn describe(&self, path: &IdentityPath) -> Result<Description, BackendError> {
+            Err(BackendError::NotFound(path.to_string()))
+        }
+
+        async fn read(
+            &self,
+            path: &IdentityPath,
+            _: Option<&ViewName>,
+            _: Option<&Lease>,
+        ) -> Result<Reading, BackendError> {
+            Err(BackendError::NotFound(path.to_string()))
+        }
+
+        async fn renew(&self, lease: &Leased) -> Result<u64, BackendError> {
+            if lease.id.0 == "gone" {
+                return Err(BackendError::NotFound("it".into()));
+            }
+            *self.renewed.lock().unwrap() += 1;
+            Ok(60)
+        }
+
+        async fn revoke(&self, lease: &Leased) -> Result<(), BackendError> {
+            *self.revoked.lock().unwrap().entry(lease.id.0.clone()).or_default() += 1;
+            let mut failures = self.failures.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(BackendError::Slow { store: Scheme::Vault, seconds: 1 });
+            }
+            Ok(())
+        }
+    }
+
+    struct Tended {
+        leases: Leases,
+        store: Arc<Store>,
+        task: tokio::task::JoinHandle<()>,
+        folder: tempfile::TempDir,
+    }
+
+    fn tend() -> Tended {
+        let folder = disk::test_folder();
+        let recipients = [generate_identity().1, generate_identity().1];
+        let builtin = Arc::new(BuiltinFile::create(folder.path(), &recipients).unwrap());
+        let store = Arc::new(Store::default());
+        let backends = Backends::new(builtin, vec![store.clone()], [].into());
+        let audit = AuditLog::open(folder.path(), seal::SigningKey::from_seed(&[1; 32])).unwrap();
+        let (used_log, used) = UsedLog::open(folder.path()).unwrap();
+        let journal = Journal::start(audit, used_log, Arc::new(Mutex::new(used)), || 0).unwrap();
+        let leases = Leases::default();
+        let tending = leases.clone();
+        let task = tokio::spawn(async move { tending.tend(&backends, &journal).await });
+        Tended { leases, store, task, folder }
+    }
+
+    impl Tended {
+        fn hold(&self, id: &str) {
+            self.leases.hold(&format!("grant of {id}"), recorded(Scheme::Vault, &LeaseId(id.into()), 60));
+        }
+
+        /// Time passes only while everything waits for it; the journal's thread waits for the disk, not for that time.
+        async fn until(&self, what: impl Fn(&Self) -> bool) {
+            for _ in 0..10_000 {
+                if what(self) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("it never happens");
+        }
+
+        fn trail(&self) -> String {
+            std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_heard_of_is_renewed_and_what_is_silent_ends() {
+        let tended = tend();
+        tended.hold("a");
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            tended.leases.heard("grant of a");
+        }
+        let renewed = *tended.store.renewed.lock().unwrap();
+        assert!((3..=5).contains(&renewed), "at two thirds of 60 s, in 150 s: {renewed}");
+        assert!(tended.store.revoked.lock().unwrap().is_empty());
+        let silent_since = Instant::now();
+        tended.until(|tended| tended.leases.is_empty()).await;
+        let passed = silent_since.elapsed().as_secs();
+        assert!((25..=HEARD_SECONDS + 5).contains(&passed), "{passed} s");
+        assert!(tended.trail().contains("\"reason\":\"silent\""));
+        tended.task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_fails_is_tried_again_and_recorded_once() {
+        let tended = tend();
+        *tended.store.failures.lock().unwrap() = 3;
+        tended.hold("a");
+        tended.leases.end("grant of a", "released");
+        tended.leases.end("grant of a", "revoked");
+        tended.until(|tended| tended.leases.is_empty()).await;
+        assert_eq!(tended.store.revoked.lock().unwrap()["a"], 4);
+        assert_eq!(tended.trail().matches("\"reason\":\"released\"").count(), 1);
+        assert!(!tended.trail().contains("\"reason\":\"revoked\""));
+
+        // One that the store does not know any more needs no end.
+        tended.hold("gone");
+        let gone = |tended: &Tended| {
+            tended.leases.heard("grant of gone");
+            tended.leases.is_empty()
+        };
+        tended.until(gone).await;
+        assert!(tended.trail().contains("\"reason\":\"lost\""));
+        tended.task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_are_ended_side_by_side() {
+        let tended = tend();
+        for n in 0..200 {
+            tended.hold(&format!("lease-{n}"));
+            tended.leases.end(&format!("grant of lease-{n}"), "released");
+        }
+        tended.until(|tended| tended.leases.is_empty()).await;
+        assert_eq!(tended.store.revoked.lock().unwrap().len(), 200);
+        tended.task.abort();
+    }
+}

@@ -21,5 +21,5 @@ pub mod single_use;
 pub mod trust;
 mod worker_api;
 
-pub use folder::{Initialised, init};
+pub use folder::{InitError, init};
 pub use serve::{BrokerConfig, Ready, ServeError, serve};

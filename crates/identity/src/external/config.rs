@@ -131,7 +131,7 @@ pub enum VaultAuth {
     },
 }
 
-/// `[aws-sm]`. The credentials are those of the platform: environment, web identity, container, shared file.
+/// `[aws-sm]`. The credentials are a profile's of a file where one is named, else the environment's, else a web identity's.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AwsSm {
@@ -141,7 +141,7 @@ pub struct AwsSm {
     pub endpoint: Option<String>,
     /// Certificates (PEM) that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Shared credentials file; the environment's and the platform's credentials if absent.
+    /// Shared credentials file.
     pub credentials_file: Option<PathBuf>,
     /// Profile in that file, `default` if absent.
     pub profile: Option<String>,

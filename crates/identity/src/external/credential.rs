@@ -21,7 +21,7 @@ pub(crate) fn private_text(store: Scheme, path: &Path) -> Result<Zeroizing<Strin
 }
 
 /// A token that a platform projects into a file, such as a Kubernetes service account's: others of the same pod may read it.
-#[cfg(feature = "vault")]
+#[cfg(any(feature = "vault", feature = "aws-sm"))]
 pub(crate) fn projected_text(store: Scheme, path: &Path) -> Result<Zeroizing<String>, BackendError> {
     let unreadable = |error: std::io::Error| BackendError::Credential {
         store,

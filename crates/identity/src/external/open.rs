@@ -38,8 +38,20 @@ fn open_store(config: &Config, scheme: Scheme) -> Result<Box<dyn Store>, OpenErr
     match scheme {
         #[cfg(feature = "vault")]
         Scheme::Vault if let Some(config) = &config.vault => Ok(Box::new(crate::vault::Vault::open(config)?)),
+        #[cfg(feature = "aws-sm")]
+        Scheme::AwsSm if let Some(config) = &config.aws_sm => {
+            Ok(Box::new(crate::aws_sm::AwsSm::open(config)?))
+        }
         #[cfg(feature = "sops")]
         Scheme::Sops if let Some(config) = &config.sops => Ok(Box::new(crate::sops::Sops::open(config)?)),
+        #[cfg(feature = "1password")]
+        Scheme::OnePassword if let Some(config) = &config.onepassword => {
+            Ok(Box::new(crate::onepassword::OnePassword::open(config)?))
+        }
+        #[cfg(feature = "bitwarden")]
+        Scheme::Bitwarden if let Some(config) = &config.bitwarden => {
+            Ok(Box::new(crate::bitwarden::Bitwarden::open(config)?))
+        }
         _ => Err(OpenError::NotBuilt(scheme)),
     }
 }

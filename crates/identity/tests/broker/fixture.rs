@@ -29,7 +29,7 @@ pub(crate) const DATABASE_URL: &[u8] = b"postgres://app:canary-7f3a@db/acme";
 pub(crate) fn folder() -> tempfile::TempDir {
     let private = std::fs::Permissions::from_mode(0o700);
     let folder = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-    broker::init(folder.path(), None).map(drop).unwrap();
+    broker::init(folder.path(), None, |_| Ok::<_, ()>(())).unwrap();
     folder
 }
 

@@ -132,7 +132,7 @@ async fn revocation_rotation_and_removal_take_effect_at_the_next_grant() {
     let held = claims("acme-prod");
     worker.open(&server().sign(&held).unwrap(), &guest).await.unwrap();
 
-    let revoked = broker.client.revoke(&acme, "leaked").await.unwrap();
+    let revoked = broker.client.revoke(&acme, "leaked", false).await.unwrap();
     assert_eq!(revoked.holders, [attempt()]);
     assert_eq!(
         code(worker.open(&server().sign(&claims("acme-prod")).unwrap(), &guest).await),
@@ -144,6 +144,15 @@ async fn revocation_rotation_and_removal_take_effect_at_the_next_grant() {
     assert_eq!(worker.keep(&strangers).await.unwrap().ended, strangers);
     worker.release(&held.jti).await.unwrap();
     assert!(broker.client.identity(&acme).await.unwrap().holders.is_empty());
+
+    // Hard: also from those who hold it, whose workers hear of it.
+    broker.client.restore(&acme).await.unwrap();
+    let held = claims("acme-prod");
+    worker.open(&server().sign(&held).unwrap(), &guest).await.unwrap();
+    let held_grants = [held.jti.clone()];
+    assert!(worker.keep(&held_grants).await.unwrap().ended.is_empty());
+    assert_eq!(broker.client.revoke(&acme, "leaked again", true).await.unwrap().holders, [attempt()]);
+    assert_eq!(worker.keep(&held_grants).await.unwrap().ended, held_grants);
 
     broker.client.restore(&acme).await.unwrap();
     let value = zeroize::Zeroizing::new(b"rotated-value".to_vec());

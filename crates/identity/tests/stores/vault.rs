@@ -166,3 +166,42 @@ async fn namespaces_are_apart() {
     let error = backend.read(&kv.path("acme-prod"), None, None).await.err().unwrap();
     assert!(matches!(error, BackendError::NotFound(_)), "{error:?}");
 }
+
+/// A token that another party signed (EdDSA), from a file that is projected into the broker's pod and replaced there.
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_in_with_a_signed_token() {
+    use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+    let Some(kv) = start() else { return };
+    kv.set("acme-prod", "DATABASE_URL", b"value").await;
+    let signer = crate::fixture::server();
+    let key = Base64UrlUnpadded::decode_vec(&signer.public_key().to_string()).unwrap();
+    // RFC 8410: an Ed25519 key as a SubjectPublicKeyInfo.
+    let prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        Base64::encode_string(&[&prefix[..], &key].concat())
+    );
+    kv.bao.call("POST", "sys/auth/jwt", &json!({ "type": "jwt" })).unwrap();
+    kv.bao.call("POST", "auth/jwt/config", &json!({ "jwt_validation_pubkeys": [pem] })).unwrap();
+    let role = json!({
+        "role_type": "jwt", "user_claim": "iss", "bound_audiences": ["sagewai-broker"],
+        "bound_claims": { "namespace": "acme" }, "token_policies": ["broker"], "token_ttl": "10m",
+    });
+    kv.bao.call("POST", "auth/jwt/role/broker", &role).unwrap();
+    let token = |namespace: &str| {
+        let mut claims = crate::fixture::claims("any");
+        claims.namespace = namespace.into();
+        signer.sign(&claims).unwrap()
+    };
+    let jwt_file = private_file(kv.folder.path(), "jwt", &token("other"));
+    let auth = VaultAuth::Jwt { role: "broker".into(), jwt_file, mount: None };
+    let store = Vault::open(&configuration(kv.bao.address(), auth)).unwrap();
+    let backend = External::new(Box::new(store), [].into());
+    let read = async || backend.read(&kv.path("acme-prod"), None, None).await;
+    assert!(
+        matches!(read().await, Err(BackendError::Denied { .. })),
+        "a claim that the role does not accept"
+    );
+    private_file(kv.folder.path(), "jwt", &token("acme"));
+    assert!(read().await.is_ok());
+}

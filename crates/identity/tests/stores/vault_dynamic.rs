@@ -167,7 +167,7 @@ async fn a_user_outlives_its_lease_while_the_step_lives() {
     let until = Instant::now() + Duration::from_secs(9);
     while valid_until() < first + 4.0 {
         assert!(Instant::now() < until, "the lease is not renewed");
-        assert_eq!(broker.worker().keep(&[grant.clone()]).await.unwrap().ended, [String::new(); 0]);
+        assert!(broker.worker().keep(std::slice::from_ref(&grant)).await.unwrap().ended.is_empty());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert!(database.postgres.query_as(&user, &password, "select 1").is_ok());

@@ -63,12 +63,15 @@ fn initialise(
     passphrase: bool,
 ) -> Result<(), Failure> {
     let passphrase = if passphrase { Some(secret_input::new_passphrase()?) } else { None };
-    let made = broker::init(&settings.data, passphrase).map_err(|error| {
-        Failure::failed(format!("failed to make the broker's folder {}", settings.data.display()))
-            .because(&error)
-            .hint("check the disk and the owner of the folder")
-    })?;
-    files::create_private(recovery_key_file, made.recovery_key.as_bytes())
+    let keep = |key: &zeroize::Zeroizing<String>| files::create_private(recovery_key_file, key.as_bytes());
+    broker::init(&settings.data, passphrase, keep).map_err(|error| match error {
+        broker::InitError::Keep(failure) => failure,
+        broker::InitError::Folder(error) => {
+            Failure::failed(format!("failed to make the broker's folder {}", settings.data.display()))
+                .because(&error)
+                .hint("check the disk and the owner of the folder")
+        }
+    })
 }
 
 fn config(settings: &Broker, credential: Option<&str>) -> Result<BrokerConfig, Failure> {

@@ -8,7 +8,7 @@ mod policy;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use identity::admin::wire::{IdentityDetail, IdentitySummary, Status};
+use identity::admin::wire::{IdentityDetail, IdentitySummary, Status, StoreListing};
 use identity::admin::{Client, ClientError};
 use identity::builtin::Expect;
 use identity::reference::{KeyName, ViewName};
@@ -26,6 +26,7 @@ use crate::process::small_runtime;
     after_help = "Examples:\n  sagewai identity set acme-prod DATABASE_URL --allow-namespace acme    asks for the value\n  \
     pass show db | sagewai identity set acme-prod DATABASE_URL --stdin\n  \
     sagewai identity view acme-prod reporting DATABASE_URL REGION\n  \
+    sagewai identity policy vault:kv/sagewai/acme-prod --allow-namespace acme\n  \
     sagewai identity audit --verify\n\n\
     A document then says `identity: acme-prod/reporting`. Values are never given on the command line."
 )]
@@ -62,6 +63,8 @@ enum Command {
     },
     /// List the identities
     List,
+    /// List what the identity backends beside the builtin file hold
+    Stores,
     /// Show an identity: names, versions, views, policy; never a value
     Show {
         /// Name of the identity.
@@ -143,6 +146,7 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
         }
         Command::Rotate { key } => keys::rotate(client, &key, output).await,
         Command::List => list(client, output).await,
+        Command::Stores => stores(client, output).await,
         Command::Show { name } => show(client, &name, output).await,
         Command::Remove { name, key, view } => keys::remove(client, &name, key, view, output).await,
         Command::View { name, view, keys } => {
@@ -155,7 +159,7 @@ async fn run_command(client: &Client, command: Command, output: &Output) -> Resu
             Ok(())
         }
         Command::Revoke { name, reason } => {
-            let answer = client.revoke(&parse("identity", &name)?, &reason).await.map_err(failed)?;
+            let answer = client.revoke(&parse("identity", &name)?, &reason, false).await.map_err(failed)?;
             output.answer(&answer, || {
                 let mut text = format!("{name} is refused from now on\n");
                 for holder in &answer.holders {
@@ -203,6 +207,28 @@ async fn list(client: &Client, output: &Output) -> Result<(), Failure> {
         }
         if table.is_empty() {
             "no identities; make one: sagewai identity set NAME KEY\n".to_owned()
+        } else {
+            table.render(output.paint)
+        }
+    });
+    Ok(())
+}
+
+async fn stores(client: &Client, output: &Output) -> Result<(), Failure> {
+    let listings: Vec<StoreListing> = client.stores().await.map_err(failed)?;
+    output.answer(&listings, || {
+        let mut table = Table::new(&["IDENTITY", "STATE"]);
+        for listing in &listings {
+            for identity in &listing.identities {
+                table.row([(identity.to_string(), None), ("listed".to_owned(), Some(Tone::Good))]);
+            }
+            if let Some(problem) = &listing.problem {
+                let problem = crate::output::safe_line(problem).to_string();
+                table.row([(format!("{}:", listing.store), None), (problem, Some(Tone::Bad))]);
+            }
+        }
+        if table.is_empty() {
+            "no identity backend beside the builtin file lists any; they are set up in backends.toml\n".to_owned()
         } else {
             table.render(output.paint)
         }

@@ -98,9 +98,8 @@ pub(super) async fn create(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let (name, policy): (IdentityName, Policy) = (parse(&name)?, json(&body)?);
-    policy.check().map_err(malformed)?;
-    let detail = Some(text_of(&policy));
+    let name: IdentityName = parse(&name)?;
+    let (policy, detail) = policy_of(&body)?;
     admin
         .change(operator, "create", name.to_string(), detail, move |broker| {
             broker.builtin.create_identity(&name, policy)
@@ -195,17 +194,24 @@ pub(super) async fn set_policy(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let (name, policy): (IdentityRef, Policy) = (parse(&name)?, json(&body)?);
-    policy.check().map_err(malformed)?;
+    let name: IdentityRef = parse(&name)?;
+    let (policy, detail) = policy_of(&body)?;
     if !admin.broker.backends.all().any(|backend| backend.scheme() == name.scheme()) {
         return Err(backend_problem(BackendError::NotConfigured(name.scheme())));
     }
-    let detail = Some(text_of(&policy));
     admin
         .change(operator, "policy", name.to_string(), detail, move |broker| {
             broker.builtin.set_policy(&name, policy)
         })
         .await
+}
+
+/// A policy within its limits, and how it is recorded.
+fn policy_of(body: &[u8]) -> Result<(Policy, Option<String>), Problem> {
+    let policy: Policy = json(body)?;
+    policy.check().map_err(malformed)?;
+    let detail = Some(text_of(&policy));
+    Ok((policy, detail))
 }
 
 pub(super) async fn revoke(
@@ -215,18 +221,19 @@ pub(super) async fn revoke(
     body: Bytes,
 ) -> Result<Json<wire::RevokeAnswer>, Problem> {
     let name: IdentityRef = parse(&name)?;
-    let reason = json::<wire::RevokeRequest>(&body)?.reason;
+    let wire::RevokeRequest { reason, hard } = json(&body)?;
     if reason.len() > MAX_REASON_BYTES {
         return Err(malformed("the reason is longer than 1024 bytes"));
     }
     let (subject, detail) = (name.to_string(), Some(reason.clone()));
     let revoked = name.clone();
     admin
-        .change(operator, "revoke", subject, detail, move |broker| {
+        .change(operator, if hard { "revoke-hard" } else { "revoke" }, subject, detail, move |broker| {
             broker.builtin.set_revoked(&revoked, Some(Revocation { since_ms: now_ms(), reason }))
         })
         .await?;
-    Ok(Json(wire::RevokeAnswer { holders: admin.broker.holders(&name) }))
+    let holders = if hard { admin.broker.take_from_holders(&name) } else { admin.broker.holders(&name) };
+    Ok(Json(wire::RevokeAnswer { holders }))
 }
 
 pub(super) async fn restore(
