@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use testkit::dockerd::{self, Dockerd};
 use testkit::images;
+use testkit::python::Tools;
 use testkit::registry::{self, Registry};
 
 use crate::cluster;
@@ -40,8 +41,21 @@ impl Components {
         components._registry =
             components.add("SAGEWAI_TEST_REGISTRY", start_registry(&folder), Registry::address);
         components._docker = components.add("SAGEWAI_TEST_DOCKER", start_docker(&folder), Dockerd::host);
-        components._cluster = components.add(cluster::VARIABLE, kubernetes.start(), cluster::Running::kubeconfig);
+        components._cluster =
+            components.add(cluster::VARIABLE, kubernetes.start(), cluster::Running::kubeconfig);
+        components.add_identity_stores();
         Ok(components)
+    }
+
+    /// The counterparts of identity backends; each test starts its own.
+    fn add_identity_stores(&mut self) {
+        match Tools::install() {
+            Ok(tools) => {
+                let found = tools.variables().map(|(name, program)| (name, program.display().to_string()));
+                self.variables.extend(found);
+            }
+            Err(error) => self.skipped.push(format!("counterparts of identity backends: {error}")),
+        }
     }
 
     fn add<T>(&mut self, name: &'static str, started: Result<T>, value: impl Fn(&T) -> String) -> Option<T> {

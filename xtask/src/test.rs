@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::components::Components;
 use crate::shell::{command, run as step, target};
-use crate::{components, tools};
+use crate::{cluster, tools};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,6 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn check_all(options: &Options) -> Result<Vec<String>> {
     let path = tools::install()?;
+    let kubernetes = cluster::build();
     let mut skipped = Vec::new();
     if !options.tests_only {
         step("format", cargo(&path).args(["fmt", "--all", "--check"]))?;
@@ -57,9 +58,13 @@ fn check_all(options: &Options) -> Result<Vec<String>> {
         )?;
         skipped.extend(advisories(&path));
     }
-    let components = components::install();
-    step("tests", nextest(&path, options).envs(components.variables))?;
-    skipped.extend(components.missing);
+    let components = Components::start(kubernetes)?;
+    let mut tests = nextest(&path, options);
+    tests.envs(components.variables.iter().map(|(name, value)| (name, value)));
+    let ran = step("tests", &mut tests);
+    skipped.extend(components.skipped.iter().cloned());
+    drop(components);
+    ran?;
     skipped.extend(skipped_tests()?);
     Ok(skipped)
 }

@@ -1,6 +1,7 @@
 //! Fakes, simulation and real components for tests. Never a dependency of what ships.
 
 pub mod bitwarden;
+pub mod dockerd;
 pub mod http;
 pub mod images;
 pub mod kubernetes;
