@@ -36,7 +36,8 @@ impl Building {
         let binaries = self.0.join().map_err(|_| anyhow::anyhow!("the build of Kubernetes panicked"))??;
         let folder = std::env::temp_dir().join(format!("sagewai-test-kubernetes-{}", std::process::id()));
         let mut running = Running { cluster: None, folder };
-        running.cluster = Some(Cluster::start(&binaries, &running.folder).context("Kubernetes does not start")?);
+        running.cluster =
+            Some(Cluster::start(&binaries, &running.folder).context("Kubernetes does not start")?);
         Ok(running)
     }
 }

@@ -58,7 +58,8 @@ pub(super) async fn attach(
     let (sink, stream) = client.connect(request).await?.into_stream().split();
     let (writer, from_session) = tokio::io::duplex(WRITE_BYTES);
     let sending = AbortOnDropHandle::new(tokio::spawn(send(sink, from_session)));
-    let reader = Reader { stream: Box::new(stream), left: Bytes::new(), obituary: Some(obituary), _sending: sending };
+    let reader =
+        Reader { stream: Box::new(stream), left: Bytes::new(), obituary: Some(obituary), _sending: sending };
     Ok(Attached { reader, writer })
 }
 
@@ -75,7 +76,9 @@ impl Attached {
     /// Knocks until the guest answers; from then on frames go over the channel.
     pub(super) async fn enter(mut self) -> Result<Channel, SandboxError> {
         timeout(ANSWER_LIMIT, self.knock()).await.map_err(|_| {
-            SandboxError::Create(format!("the guest does not answer through the pod's attach within {ANSWER_LIMIT:?}"))
+            SandboxError::Create(format!(
+                "the guest does not answer through the pod's attach within {ANSWER_LIMIT:?}"
+            ))
         })??;
         Ok(Channel { reader: Box::pin(self.reader), writer: Box::pin(self.writer) })
     }
@@ -100,7 +103,11 @@ impl Attached {
                         return self.writer.write_all(&knock::encode(ENTER)).await.map_err(broken);
                     }
                     Some(answered) if answered < number => {}
-                    _ => return Err(SandboxError::Protocol("it does not answer a knock as a guest does".to_owned())),
+                    _ => {
+                        return Err(SandboxError::Protocol(
+                            "it does not answer a knock as a guest does".to_owned(),
+                        ));
+                    }
                 }
             }
         }
@@ -142,7 +149,11 @@ struct Reader {
 }
 
 impl AsyncRead for Reader {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             if !self.left.is_empty() {
                 let bytes = self.left.len().min(into.remaining());

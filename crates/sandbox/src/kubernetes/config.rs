@@ -142,9 +142,11 @@ impl FromStr for Toleration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (taint, effect) = text.split_once(':').map_or((text, None), |(taint, effect)| (taint, Some(effect)));
+        let (taint, effect) =
+            text.split_once(':').map_or((text, None), |(taint, effect)| (taint, Some(effect)));
         let (key, value) = taint.split_once('=').map_or((taint, None), |(key, value)| (key, Some(value)));
-        let known = effect.is_none_or(|effect| ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect));
+        let known =
+            effect.is_none_or(|effect| ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect));
         if key.is_empty() || !known {
             return Err(format!(
                 "`{text}` is no toleration: write KEY=VALUE:EFFECT, KEY:EFFECT or KEY, the effect being NoSchedule, \
@@ -197,9 +199,14 @@ mod tests {
 
     #[test]
     fn tolerations_are_written_as_taints_are() {
-        let read = |text: &str| text.parse::<Toleration>().map(|found| (found.key, found.operator, found.value, found.effect));
+        let read = |text: &str| {
+            text.parse::<Toleration>().map(|found| (found.key, found.operator, found.value, found.effect))
+        };
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(read("only=sandboxes:NoSchedule"), Ok(("only".into(), "Equal", some("sandboxes"), some("NoSchedule"))));
+        assert_eq!(
+            read("only=sandboxes:NoSchedule"),
+            Ok(("only".into(), "Equal", some("sandboxes"), some("NoSchedule")))
+        );
         assert_eq!(read("spot:NoExecute"), Ok(("spot".into(), "Exists", None, some("NoExecute"))));
         assert_eq!(read("spot"), Ok(("spot".into(), "Exists", None, None)));
         for wrong in ["", "=x", "key:Never", ":NoSchedule"] {

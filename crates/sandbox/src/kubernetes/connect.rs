@@ -51,7 +51,9 @@ async fn find(config: &KubernetesConfig) -> Result<Config, String> {
             let read = Kubeconfig::read_from(file).map_err(|error| told(&error))?;
             Config::from_custom_kubeconfig(read, &options).await.map_err(|error| told(&error))
         }
-        None if config.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|error| told(&error)),
+        None if config.context.is_some() => {
+            Config::from_kubeconfig(&options).await.map_err(|error| told(&error))
+        }
         None => Config::infer().await.map_err(|error| told(&error)),
     }
 }

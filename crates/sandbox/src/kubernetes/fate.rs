@@ -57,14 +57,17 @@ pub(super) fn of(pod: &Pod) -> Fate {
 }
 
 fn ended(status: &PodStatus) -> Option<String> {
-    let message = || status.message.as_deref().unwrap_or("the node says no more").trim_end_matches('.').to_owned();
+    let message =
+        || status.message.as_deref().unwrap_or("the node says no more").trim_end_matches('.').to_owned();
     match status.reason.as_deref() {
         Some("Evicted") => return Some(format!("its pod was evicted from the node: {}", message())),
         Some("Preempting" | "Preempted") => {
             return Some(format!("its pod made room for one of a higher priority: {}", message()));
         }
         Some("DeadlineExceeded") => {
-            return Some("its pod was older than `kubernetes.pod-seconds`, and the cluster ended it".to_owned());
+            return Some(
+                "its pod was older than `kubernetes.pod-seconds`, and the cluster ended it".to_owned(),
+            );
         }
         Some("NodeLost") => return Some(format!("its node is lost: {}", message())),
         Some(reason) if status.phase.as_deref() == Some("Failed") => {
@@ -89,7 +92,8 @@ fn ended(status: &PodStatus) -> Option<String> {
             let end = container.state.as_ref()?.terminated.as_ref()?;
             Some(match (end.reason.as_deref(), end.exit_code) {
                 (Some("OOMKilled"), _) => {
-                    "it needed more memory than its limit and was killed; raise the step's `resources.memory`".to_owned()
+                    "it needed more memory than its limit and was killed; raise the step's `resources.memory`"
+                        .to_owned()
                 }
                 (Some("ContainerCannotRun" | "StartError"), _) => {
                     format!("its container could not be started{}", words(end.message.as_deref()))
@@ -181,18 +185,22 @@ mod tests {
         assert_eq!(fate(json!({"phase": "Pending"}), None), Fate::Unscheduled(None));
         assert_eq!(fate(waiting, None), Fate::Unscheduled(Some("0/1 nodes are available".to_owned())));
         let creating = container(json!({"waiting": {"reason": "ContainerCreating"}}));
-        assert_eq!(fate(json!({"phase": "Pending", "containerStatuses": creating}), Some("n")), Fate::Starting);
+        assert_eq!(
+            fate(json!({"phase": "Pending", "containerStatuses": creating}), Some("n")),
+            Fate::Starting
+        );
         let running = container(json!({"running": {}}));
         assert_eq!(fate(json!({"phase": "Running", "containerStatuses": running}), Some("n")), Fate::Running);
     }
 
     #[test]
     fn what_users_have_to_know_is_said() {
-        let waiting = |reason: &str| {
-            json!({"phase": "Pending", "containerStatuses": container(json!({"waiting": {"reason": reason, "message": "so"}}))})
-        };
+        let waiting = |reason: &str| json!({"phase": "Pending", "containerStatuses": container(json!({"waiting": {"reason": reason, "message": "so"}}))});
         assert!(matches!(fate(waiting("InvalidImageName"), Some("n")), Fate::NoImage(_)));
-        assert!(ended(waiting("ImagePullBackOff")).contains("`acme/tool:1` cannot be pulled (ImagePullBackOff: so)"));
+        assert!(
+            ended(waiting("ImagePullBackOff"))
+                .contains("`acme/tool:1` cannot be pulled (ImagePullBackOff: so)")
+        );
         assert!(ended(waiting("CreateContainerConfigError")).contains("cannot be started"));
         // Once is no pattern: the kubelet tries again.
         assert_eq!(fate(waiting("ErrImagePull"), Some("n")), Fate::Starting);
@@ -200,16 +208,15 @@ mod tests {
         assert!(ended(json!({"phase": "Failed", "containerStatuses": oom})).contains("resources.memory"));
         let gone = container(json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
         assert_eq!(ended(json!({"phase": "Succeeded", "containerStatuses": gone})), "its guest ended");
-        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."});
+        let evicted =
+            json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."});
         assert_eq!(ended(evicted), "its pod was evicted from the node: The node was low on memory");
         assert!(ended(json!({"phase": "Failed", "reason": "DeadlineExceeded"})).contains("pod-seconds"));
     }
 
     #[test]
     fn the_newest_warnings_are_told_once() {
-        let event = |kind: &str, reason: &str, time: &str| {
-            json!({"metadata": {}, "involvedObject": {}, "type": kind, "reason": reason, "message": "m", "lastTimestamp": time})
-        };
+        let event = |kind: &str, reason: &str, time: &str| json!({"metadata": {}, "involvedObject": {}, "type": kind, "reason": reason, "message": "m", "lastTimestamp": time});
         let events = json!([
             event("Normal", "Pulling", "2026-01-01T00:00:03Z"),
             event("Warning", "Failed", "2026-01-01T00:00:01Z"),

@@ -88,8 +88,10 @@ mod tests {
     fn an_archive_is_read_by_tar() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.tar");
-        std::fs::write(&file, archive(&[("one", b"first"), ("folder/", b""), ("folder/two", &[7; 1000])])).expect("written");
-        let unpacked = std::process::Command::new("tar").arg("-C").arg(folder.path()).arg("-xf").arg(&file).status();
+        std::fs::write(&file, archive(&[("one", b"first"), ("folder/", b""), ("folder/two", &[7; 1000])]))
+            .expect("written");
+        let unpacked =
+            std::process::Command::new("tar").arg("-C").arg(folder.path()).arg("-xf").arg(&file).status();
         assert!(unpacked.expect("tar runs").success());
         assert_eq!(std::fs::read(folder.path().join("one")).expect("read"), b"first");
         assert_eq!(std::fs::read(folder.path().join("folder/two")).expect("read"), [7; 1000]);

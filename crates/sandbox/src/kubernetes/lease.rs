@@ -43,7 +43,10 @@ pub(super) async fn create(leases: &Api<Lease>, name: &str, seconds: u32) -> Res
     let lease: Lease = serde_json::from_value(manifest).expect("a manifest of ours is a lease");
     let made = leases.create(&PostParams::default(), &lease).await;
     let made = made.map_err(|error| refused("create a lease", &error))?;
-    let uid = made.metadata.uid.ok_or_else(|| SandboxError::Create("the cluster gave a lease no uid".to_owned()))?;
+    let uid = made
+        .metadata
+        .uid
+        .ok_or_else(|| SandboxError::Create("the cluster gave a lease no uid".to_owned()))?;
     Ok(Owner { name: name.to_owned(), uid })
 }
 
@@ -69,7 +72,12 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     /// Removes what belongs to leases that nobody renews; how many workers were swept.
-    pub(super) async fn sweep(&mut self, leases: &Api<Lease>, pods: &Api<Pod>, own: &str) -> Result<usize, SandboxError> {
+    pub(super) async fn sweep(
+        &mut self,
+        leases: &Api<Lease>,
+        pods: &Api<Pod>,
+        own: &str,
+    ) -> Result<usize, SandboxError> {
         let selector = format!("{PART_LABEL}={PART_WORKER}");
         let listed = leases.list(&ListParams::default().labels(&selector)).await;
         let listed = listed.map_err(|error| refused("list leases", &error))?;
@@ -87,7 +95,9 @@ impl Sweeper {
         let mut silent = Vec::new();
         let mut seen = HashMap::new();
         for lease in leases {
-            let (Some(name), Some(version)) = (&lease.metadata.name, &lease.metadata.resource_version) else { continue };
+            let (Some(name), Some(version)) = (&lease.metadata.name, &lease.metadata.resource_version) else {
+                continue;
+            };
             if name == own {
                 continue;
             }
@@ -124,7 +134,9 @@ pub(super) async fn remove(leases: &Api<Lease>, pods: &Api<Pod>, name: &str) -> 
 pub(super) async fn remove_pod(pods: &Api<Pod>, name: &str, uid: Option<String>) -> Result<(), SandboxError> {
     let preconditions = uid.map(|uid| kube::api::Preconditions { uid: Some(uid), resource_version: None });
     match pods.delete(name, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
-        Err(error) if !is_absent(&error) && !super::reason::is_conflict(&error) => Err(refused("delete a pod", &error)),
+        Err(error) if !is_absent(&error) && !super::reason::is_conflict(&error) => {
+            Err(refused("delete a pod", &error))
+        }
         _ => Ok(()),
     }
 }

@@ -21,12 +21,10 @@ pub(super) async fn close(
     labels: &BTreeMap<String, String>,
 ) -> Result<(), SandboxError> {
     match policies.get(POLICY).await {
-        Err(error) if is_absent(&error) => {
-            match policies.create(&PostParams::default(), &closed()).await {
-                Err(error) if !is_conflict(&error) => return Err(refused("create a network policy", &error)),
-                _ => {}
-            }
-        }
+        Err(error) if is_absent(&error) => match policies.create(&PostParams::default(), &closed()).await {
+            Err(error) if !is_conflict(&error) => return Err(refused("create a network policy", &error)),
+            _ => {}
+        },
         Err(error) => return Err(refused("read a network policy", &error)),
         Ok(found) if found.spec == closed().spec => {}
         Ok(_) => {
@@ -45,7 +43,9 @@ pub(super) async fn close(
                 "the network policy `{}` allows traffic of sandboxes, and policies add up",
                 policy.metadata.name.as_deref().unwrap_or_default()
             ),
-            format!("let it leave out pods with the label {PART_LABEL}={PART_SANDBOX}, or give sandboxes a namespace of their own"),
+            format!(
+                "let it leave out pods with the label {PART_LABEL}={PART_SANDBOX}, or give sandboxes a namespace of their own"
+            ),
         )),
     }
 }
@@ -65,7 +65,8 @@ fn closed() -> NetworkPolicy {
 
 /// Whether the policy is for pods with `labels` and allows something.
 fn opens(policy: &NetworkPolicySpec, labels: &BTreeMap<String, String>) -> bool {
-    let allows = policy.ingress.iter().flatten().next().is_some() || policy.egress.iter().flatten().next().is_some();
+    let allows =
+        policy.ingress.iter().flatten().next().is_some() || policy.egress.iter().flatten().next().is_some();
     allows && policy.pod_selector.as_ref().is_none_or(|selector| selects(selector, labels))
 }
 
@@ -106,9 +107,7 @@ mod tests {
         assert!(!opens(json!({}), json!([])), "no rule allows nothing");
         assert!(opens(json!({"matchLabels": {"team": "a"}}), all.clone()));
         assert!(!opens(json!({"matchLabels": {"team": "b"}}), all.clone()));
-        let expression = |operator: &str, values: &[&str]| {
-            json!({"matchExpressions": [{"key": "team", "operator": operator, "values": values}]})
-        };
+        let expression = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "team", "operator": operator, "values": values}]});
         for (operator, values, expected) in [
             ("In", &["a", "b"][..], true),
             ("In", &["b"], false),

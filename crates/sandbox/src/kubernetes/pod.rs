@@ -78,7 +78,8 @@ fn manifest(config: &KubernetesConfig, of: &Particulars<'_>) -> Value {
         spec["initContainers"] = json!([guest_container(config, of)]);
     }
     if config.low_ports {
-        spec["securityContext"]["sysctls"] = json!([{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]);
+        spec["securityContext"]["sysctls"] =
+            json!([{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]);
     }
     let mut set = |key: &str, value: Value| spec[key] = value;
     if let Some(account) = &config.service_account {
@@ -197,7 +198,8 @@ fn container_security() -> Value {
 
 /// Requests are limits: a step is not killed because a neighbour needs what it was promised.
 fn resources(limits: SandboxLimits) -> Value {
-    let amounts = json!({"cpu": format!("{}m", limits.cpu_millis), "memory": limits.memory_bytes.to_string()});
+    let amounts =
+        json!({"cpu": format!("{}m", limits.cpu_millis), "memory": limits.memory_bytes.to_string()});
     json!({"requests": amounts, "limits": amounts})
 }
 
@@ -249,7 +251,8 @@ mod tests {
             node_selector: [("pool".to_owned(), "sandboxes".to_owned())].into(),
             tolerations: vec!["only=sandboxes".parse().expect("a toleration")],
             priority_class: Some("low".into()),
-            labels: [("team".to_owned(), "a".to_owned()), (PART_LABEL.to_owned(), "forged".to_owned())].into(),
+            labels: [("team".to_owned(), "a".to_owned()), (PART_LABEL.to_owned(), "forged".to_owned())]
+                .into(),
             annotations: [("note".to_owned(), "b".to_owned())].into(),
             image_pull_policy: Some("Always".into()),
             closed: vec!["10.96.0.10:53".parse().expect("an address")],
@@ -288,9 +291,13 @@ mod tests {
                 assert!(safe.contains(&sysctl["name"].as_str().expect("a name")));
             }
             for volume in spec["volumes"].as_array().expect("volumes") {
-                assert!(["emptyDir", "projected", "image"].iter().any(|kind| !volume[kind].is_null()), "{volume}");
+                assert!(
+                    ["emptyDir", "projected", "image"].iter().any(|kind| !volume[kind].is_null()),
+                    "{volume}"
+                );
             }
-            let containers = ["containers", "initContainers"].map(|key| spec[key].as_array().cloned().unwrap_or_default());
+            let containers =
+                ["containers", "initContainers"].map(|key| spec[key].as_array().cloned().unwrap_or_default());
             for container in containers.concat() {
                 let security = &container["securityContext"];
                 assert_eq!(security["allowPrivilegeEscalation"], json!(false));
@@ -315,9 +322,15 @@ mod tests {
         assert_eq!(spec["runtimeClassName"], "gvisor");
         let closed = &spec["containers"][0]["command"][3];
         assert_eq!(closed, "10.96.0.10:53,$(SAGEWAI_NODE):10250");
-        assert_eq!(spec["volumes"][2]["projected"]["sources"][0]["serviceAccountToken"]["audience"], "broker");
+        assert_eq!(
+            spec["volumes"][2]["projected"]["sources"][0]["serviceAccountToken"]["audience"],
+            "broker"
+        );
         let open = KubernetesConfig { network: NetworkCheck::AssumeClosed, ..everything() };
-        assert_eq!(self::manifest(&open, &particulars())["spec"]["containers"][0]["command"], json!(["/.sagewai/guest", "--knock"]));
+        assert_eq!(
+            self::manifest(&open, &particulars())["spec"]["containers"][0]["command"],
+            json!(["/.sagewai/guest", "--knock"])
+        );
     }
 
     #[test]

@@ -36,9 +36,7 @@ pub(super) fn refused(what: &str, error: &Error) -> SandboxError {
             format!("the worker may not {what}: {said}"),
             "bind the role of deploy/kubernetes/rbac.yaml to the worker's account in that namespace",
         ),
-        404 if said.contains("namespaces ") => {
-            unavailable(said, "create the namespace, or name another")
-        }
+        404 if said.contains("namespaces ") => unavailable(said, "create the namespace, or name another"),
         // Admission: webhooks, limits of the namespace, unknown runtime classes and accounts, fields it does not know.
         400 | 403 | 404 | 422 => unavailable(
             format!("the cluster refuses to {what}: {said}"),
@@ -82,7 +80,10 @@ mod tests {
         assert!(told(403, quota).contains("ResourceQuota"));
         let rights = "pods is forbidden: User \"x\" cannot create resource \"pods\" in API group \"\"";
         assert!(told(403, rights).contains("rbac.yaml"));
-        assert!(told(403, "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"").contains("pod security"));
+        assert!(
+            told(403, "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"")
+                .contains("pod security")
+        );
         assert!(told(404, "namespaces \"x\" not found").contains("create the namespace"));
         assert!(told(403, "admission webhook \"w\" denied the request: no").contains("admits pods"));
         assert!(told(401, "Unauthorized").contains("renew"));

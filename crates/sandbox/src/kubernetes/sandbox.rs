@@ -60,19 +60,27 @@ impl OwnPod {
         let mut placed: Option<Instant> = None;
         loop {
             let (deadline, late) = match self.fate() {
-                None => return Err(SandboxError::Ended(Some("its pod was deleted by someone else".to_owned()))),
+                None => {
+                    return Err(SandboxError::Ended(Some("its pod was deleted by someone else".to_owned())));
+                }
                 Some(Fate::Running) => return Ok(()),
                 Some(Fate::NoImage(why)) => return Err(SandboxError::Image(self.with_events(why).await)),
                 Some(Fate::Ended(why)) => return Err(SandboxError::Create(self.with_events(why).await)),
-                Some(Fate::Unscheduled(why)) => (asked + schedule, format!(
-                    "no node takes the pod within {} s{}; free or add nodes, lower the step's `resources`, or correct \
+                Some(Fate::Unscheduled(why)) => (
+                    asked + schedule,
+                    format!(
+                        "no node takes the pod within {} s{}; free or add nodes, lower the step's `resources`, or correct \
                      `kubernetes.node-selector` and `kubernetes.tolerations`",
-                    schedule.as_secs(),
-                    why.map(|why| format!(": {why}")).unwrap_or_default()
-                )),
+                        schedule.as_secs(),
+                        why.map(|why| format!(": {why}")).unwrap_or_default()
+                    ),
+                ),
                 Some(Fate::Starting) => {
                     let placed = *placed.get_or_insert_with(Instant::now);
-                    (placed + start, format!("the pod does not run within {} s of having a node", start.as_secs()))
+                    (
+                        placed + start,
+                        format!("the pod does not run within {} s of having a node", start.as_secs()),
+                    )
                 }
             };
             match timeout_at(deadline, self.seen.changed()).await {
@@ -90,7 +98,9 @@ impl OwnPod {
             let why = Box::pin(async move { obituary(&mut seen).await });
             match attach(&self.shared.client, &self.shared.namespace, &self.name, why).await {
                 Ok(attached) => break attached,
-                Err(error) if began.elapsed() > ATTACH_LIMIT => return Err(refused("attach to a pod", &error)),
+                Err(error) if began.elapsed() > ATTACH_LIMIT => {
+                    return Err(refused("attach to a pod", &error));
+                }
                 Err(kube::Error::Api(status)) if status.code == 403 || status.code == 401 => {
                     return Err(refused("attach to a pod", &kube::Error::Api(status)));
                 }
@@ -103,7 +113,10 @@ impl OwnPod {
         };
         match attached.enter().await {
             Err(SandboxError::Ended(said)) => Err(SandboxError::Create(
-                self.obituary().await.or(said).unwrap_or_else(|| "the connection to its pod was cut".to_owned()),
+                self.obituary()
+                    .await
+                    .or(said)
+                    .unwrap_or_else(|| "the connection to its pod was cut".to_owned()),
             )),
             entered => entered,
         }
@@ -131,7 +144,8 @@ impl OwnPod {
 
     /// What the cluster has warned of; nothing where the worker may not read events.
     async fn events(&self) -> Option<String> {
-        let events: kube::Api<Event> = kube::Api::namespaced(self.shared.client.clone(), &self.shared.namespace);
+        let events: kube::Api<Event> =
+            kube::Api::namespaced(self.shared.client.clone(), &self.shared.namespace);
         let of_pod = format!("involvedObject.uid={}", self.uid.as_deref()?);
         let listed = events.list(&ListParams::default().fields(&of_pod).limit(MOST_EVENTS)).await.ok()?;
         fate::warnings(listed.items)
@@ -165,7 +179,8 @@ fn has_ended(seen: &Seen) -> bool {
     match seen {
         Seen::Nothing => false,
         Seen::Pod(pod) => {
-            pod.metadata.deletion_timestamp.is_some() && matches!(fate::of(pod), Fate::Ended(_) | Fate::NoImage(_))
+            pod.metadata.deletion_timestamp.is_some()
+                && matches!(fate::of(pod), Fate::Ended(_) | Fate::NoImage(_))
         }
         Seen::Gone => true,
     }

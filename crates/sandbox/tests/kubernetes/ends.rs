@@ -13,7 +13,8 @@ use sandbox::{Backend, SandboxError, Session};
 use super::harness::{Closed, small, with_namespace};
 
 /// Says to a copy of this program that it is the worker that will be killed, and with which kubeconfig, namespace, image.
-const VICTIM: [&str; 3] = ["SAGEWAI_TEST_VICTIM_KUBECONFIG", "SAGEWAI_TEST_VICTIM_NAMESPACE", "SAGEWAI_TEST_VICTIM_IMAGE"];
+const VICTIM: [&str; 3] =
+    ["SAGEWAI_TEST_VICTIM_KUBECONFIG", "SAGEWAI_TEST_VICTIM_NAMESPACE", "SAGEWAI_TEST_VICTIM_IMAGE"];
 
 fn victim_config() -> Option<KubernetesConfig> {
     let [file, namespace, image] = VICTIM.map(|name| std::env::var(name).ok());
@@ -74,7 +75,10 @@ fn what_a_killed_worker_left_is_swept_by_the_next() {
             })
             .await;
         backend.close().await.unwrap();
-        assert!(namespace.get(&leases).await["items"].as_array().unwrap().is_empty(), "an orderly end leaves no lease");
+        assert!(
+            namespace.get(&leases).await["items"].as_array().unwrap().is_empty(),
+            "an orderly end leaves no lease"
+        );
     });
 }
 
@@ -86,7 +90,10 @@ fn a_dropped_sandbox_is_removed_and_a_cancelled_creation_too() {
         namespace.expect_no_pods().await;
         let template = small();
         let creating = backend.create(&template);
-        assert!(tokio::time::timeout(Duration::from_millis(400), creating).await.is_err(), "no pod is as fast");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(400), creating).await.is_err(),
+            "no pod is as fast"
+        );
         namespace.expect_no_pods().await;
     });
 }
@@ -135,7 +142,9 @@ fn a_killed_kubelet_costs_the_step_and_nothing_is_left_when_it_is_back() {
         let (ran, ()) = tokio::join!(run(&mut session, step), killing);
         assert!(matches!(&ran.exit, Err(SandboxError::Ended(_))), "{:?}", ran.exit);
         namespace
-            .until("it is started again", async || kubelet(&namespace.cluster).is_some_and(|pid| pid != before))
+            .until("it is started again", async || {
+                kubelet(&namespace.cluster).is_some_and(|pid| pid != before)
+            })
             .await;
         session.discard().await.unwrap();
         namespace.expect_no_pods().await;

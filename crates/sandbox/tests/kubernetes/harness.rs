@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{Namespace as ClusterNamespace, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
-use sandbox::{SandboxLimits, Template, guest_binary};
 use sandbox::kubernetes::{KubernetesBackend, KubernetesConfig, guest_image};
+use sandbox::{SandboxLimits, Template, guest_binary};
 use serde_json::{Value, json};
 
 /// Names the administrator's kubeconfig. The cluster's Docker and etcd are in the same folder.
@@ -112,9 +112,17 @@ impl Namespace {
             },
         });
         let made = self
-            .send("POST", "/apis/policy/v1beta1/podsecuritypolicies", "application/json", policy.to_string().into_bytes())
+            .send(
+                "POST",
+                "/apis/policy/v1beta1/podsecuritypolicies",
+                "application/json",
+                policy.to_string().into_bytes(),
+            )
             .await;
-        assert!(made.is_ok() || matches!(&made, Err(kube::Error::Api(status)) if status.code == 409), "{made:?}");
+        assert!(
+            made.is_ok() || matches!(&made, Err(kube::Error::Api(status)) if status.code == 409),
+            "{made:?}"
+        );
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let role = json!({
             "metadata": {"name": "restricted-pods"},
@@ -138,8 +146,15 @@ impl Namespace {
         serde_json::from_str(&answer.unwrap_or_else(|error| panic!("{path}: {error:?}"))).unwrap()
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> Result<String, kube::Error> {
-        let request = http::Request::builder().method(method).uri(path).header("Content-Type", kind).body(body);
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<String, kube::Error> {
+        let request =
+            http::Request::builder().method(method).uri(path).header("Content-Type", kind).body(body);
         self.admin.request_text(request.unwrap()).await
     }
 
@@ -177,7 +192,9 @@ impl Namespace {
     }
 
     pub(crate) async fn delete_at(&self, path: &str) {
-        self.send("DELETE", path, "application/json", Vec::new()).await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        self.send("DELETE", path, "application/json", Vec::new())
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"));
     }
 
     /// Waits until `holds`, or fails.

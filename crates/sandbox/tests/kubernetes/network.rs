@@ -18,7 +18,10 @@ fn an_open_pod_refuses_the_step_with_the_remedy() {
         let backend = namespace.backend().await;
         match open(&backend).await {
             Err(SandboxError::Refused { kind: FailureKind::Isolation, message }) => {
-                assert!(message.contains("answers from inside") && message.contains("NetworkPolicy"), "{message}");
+                assert!(
+                    message.contains("answers from inside") && message.contains("NetworkPolicy"),
+                    "{message}"
+                );
             }
             Err(other) => panic!("{other:?}"),
             Ok(_) => panic!("a step could start in an open network"),
@@ -66,12 +69,18 @@ fn the_policy_is_made_and_whoever_opens_it_is_told() {
         let other = json!({"metadata": {"name": "dns-for-all"}, "spec": {"podSelector": {}, "egress": [{}], "policyTypes": ["Egress"]}});
         namespace.post(&policies, &other).await;
         let refused = namespace.backend().await.check().await.unwrap_err().to_string();
-        assert!(refused.contains("`dns-for-all`") && refused.contains("sagewai.dev/part=sandbox"), "{refused}");
+        assert!(
+            refused.contains("`dns-for-all`") && refused.contains("sagewai.dev/part=sandbox"),
+            "{refused}"
+        );
         namespace.delete_at(&format!("{policies}/dns-for-all")).await;
 
         let patch = json!({"spec": {"egress": [{}]}});
         let path = format!("{policies}/sagewai-sandboxes-closed");
-        namespace.send("PATCH", &path, "application/merge-patch+json", patch.to_string().into_bytes()).await.unwrap();
+        namespace
+            .send("PATCH", &path, "application/merge-patch+json", patch.to_string().into_bytes())
+            .await
+            .unwrap();
         let refused = namespace.backend().await.check().await.unwrap_err().to_string();
         assert!(refused.contains("does not deny all"), "{refused}");
     });

@@ -16,7 +16,8 @@ const CANARY: &str = "canary-3f1c9a7e5b2d4860";
 #[test]
 fn the_token_of_a_pod_is_for_the_broker_and_names_the_pod() {
     with_namespace(Closed::NoInterface, async |namespace| {
-        let config = KubernetesConfig { attestation_audience: Some(AUDIENCE.to_owned()), ..namespace.config().await };
+        let config =
+            KubernetesConfig { attestation_audience: Some(AUDIENCE.to_owned()), ..namespace.config().await };
         let backend = KubernetesBackend::new(config);
         let subject = Subject { template: small(), ..Subject::new(backend) };
         let mut session = subject.open().await.unwrap();
@@ -27,13 +28,15 @@ fn the_token_of_a_pod_is_for_the_broker_and_names_the_pod() {
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "spec": {"token": ran.text(), "audiences": [AUDIENCE]},
         });
-        let status = namespace.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await["status"].clone();
+        let status =
+            namespace.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).await["status"].clone();
         assert_eq!(status["authenticated"], json!(true), "{status}");
         assert_eq!(status["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!([name]));
         let api = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": ran.text()},
         });
-        let status = namespace.post("/apis/authentication.k8s.io/v1/tokenreviews", &api).await["status"].clone();
+        let status =
+            namespace.post("/apis/authentication.k8s.io/v1/tokenreviews", &api).await["status"].clone();
         assert_ne!(status["authenticated"], json!(true), "the API itself takes it: {status}");
         session.discard().await.unwrap();
     });
@@ -44,7 +47,9 @@ fn no_token_is_mounted_unless_asked_for() {
     with_namespace(Closed::NoInterface, async |namespace| {
         let subject = Subject { template: small(), ..Subject::new(namespace.backend().await) };
         let mut session = subject.open().await.unwrap();
-        let ran = run(&mut session, subject.probe(["cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"])).await;
+        let ran =
+            run(&mut session, subject.probe(["cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"]))
+                .await;
         assert_ne!(ran.code(), Some(0), "{ran:?}");
         session.discard().await.unwrap();
     });
@@ -67,7 +72,10 @@ fn nothing_of_a_step_is_in_the_cluster() {
         assert!(events.contains(&name) && !events.contains(CANARY), "{events}");
         let etcd = files_with(&namespace.cluster.join("etcd"), name.as_bytes());
         assert!(!etcd.is_empty(), "the pod is in etcd's files");
-        assert_eq!(files_with(&namespace.cluster.join("etcd"), CANARY.as_bytes()), Vec::<std::path::PathBuf>::new());
+        assert_eq!(
+            files_with(&namespace.cluster.join("etcd"), CANARY.as_bytes()),
+            Vec::<std::path::PathBuf>::new()
+        );
         session.discard().await.unwrap();
     });
 }
@@ -98,7 +106,11 @@ fn a_pod_belongs_to_its_workers_lease() {
         assert_eq!(lease["metadata"]["uid"], owner["uid"]);
         let renewed = lease["spec"]["renewTime"].clone();
         let path = format!("{leases}/{}", owner["name"].as_str().unwrap());
-        namespace.until("the lease is renewed", async || namespace.get(&path).await["spec"]["renewTime"] != renewed).await;
+        namespace
+            .until("the lease is renewed", async || {
+                namespace.get(&path).await["spec"]["renewTime"] != renewed
+            })
+            .await;
         // The whole of a worker goes with its lease, though nobody removes its pods one by one.
         namespace.delete_at(&path).await;
         namespace.expect_no_pods().await;

@@ -51,7 +51,9 @@ fn the_quota_is_used_up() {
         let quota = json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}});
         namespace.post(&namespace.path("/api/v1", "resourcequotas"), &quota).await;
         let path = namespace.path("/api/v1", "resourcequotas/small");
-        namespace.until("the quota is in force", async || !namespace.get(&path).await["status"]["hard"].is_null()).await;
+        namespace
+            .until("the quota is in force", async || !namespace.get(&path).await["status"]["hard"].is_null())
+            .await;
         let said = refusal(namespace.config().await, small()).await;
         assert!(said.contains("quota") && said.contains("ResourceQuota"), "{said}");
     });
@@ -63,10 +65,12 @@ fn the_cluster_does_not_admit_it() {
         let config = KubernetesConfig { run_as_user: Some(0), ..namespace.config().await };
         let said = refusal(config, small()).await;
         assert!(said.contains("refuses"), "{said}");
-        let config = KubernetesConfig { service_account: Some("nobody".to_owned()), ..namespace.config().await };
+        let config =
+            KubernetesConfig { service_account: Some("nobody".to_owned()), ..namespace.config().await };
         let said = refusal(config, small()).await;
         assert!(said.contains("nobody"), "{said}");
-        let config = KubernetesConfig { runtime_class: Some("absent".to_owned()), ..namespace.config().await };
+        let config =
+            KubernetesConfig { runtime_class: Some("absent".to_owned()), ..namespace.config().await };
         let said = refusal(config, small()).await;
         assert!(said.contains("absent"), "{said}");
         let config = KubernetesConfig { image: None, ..namespace.config().await };
