@@ -46,6 +46,7 @@ impl Components {
         let rie = testkit::lambda::install().context("AWS's Runtime Interface Emulator");
         components.add(testkit::lambda::VARIABLE, rie, |path| path.display().to_string());
         components.add_identity_stores();
+        components.add_lambda();
         Ok(components)
     }
 
@@ -57,6 +58,14 @@ impl Components {
                 self.variables.extend(found);
             }
             Err(error) => self.skipped.push(format!("counterparts of identity backends: {error}")),
+        }
+    }
+
+    /// AWS's own emulator of Lambda's runtime; each test starts its own.
+    fn add_lambda(&mut self) {
+        match testkit::lambda::install() {
+            Ok(program) => self.variables.push((testkit::lambda::VARIABLE, program.display().to_string())),
+            Err(error) => self.skipped.push(format!("AWS's Runtime Interface Emulator: {error}")),
         }
     }
 
