@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_program_unpacks_it_as_an_executable() {
-        let program: Vec<u8> = (0..300_000_u32).map(|n| (n * n >> 7) as u8).collect();
+        let program: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         assert_eq!(of(&program), of(&program));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("function.zip");
