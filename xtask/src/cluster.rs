@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use testkit::images;
 use testkit::kubernetes::{Binaries, Cluster, prepare};
 
 use crate::shell::{command, output_of};
@@ -36,8 +37,10 @@ impl Building {
         let binaries = self.0.join().map_err(|_| anyhow::anyhow!("the build of Kubernetes panicked"))??;
         let folder = std::env::temp_dir().join(format!("sagewai-test-kubernetes-{}", std::process::id()));
         let mut running = Running { cluster: None, folder };
-        running.cluster =
-            Some(Cluster::start(&binaries, &running.folder).context("Kubernetes does not start")?);
+        let cluster = Cluster::start(&binaries, &running.folder).context("Kubernetes does not start")?;
+        let host = cluster.docker_host();
+        running.cluster = Some(cluster);
+        images::make(&host, &running.folder.join("images")).context("the tests' images cannot be made")?;
         Ok(running)
     }
 }

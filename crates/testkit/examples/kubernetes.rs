@@ -13,6 +13,7 @@ fn main() -> std::io::Result<()> {
     let folder = folder.ok_or_else(|| std::io::Error::other("name a folder for the cluster"))?;
     let binaries = prepare(&|what| eprintln!("=> {what}"))?;
     let cluster = Cluster::start(&binaries, &folder)?;
+    testkit::images::make(&cluster.docker_host(), &folder.join("images"))?;
     for (name, pid) in cluster.processes() {
         eprintln!("{name}: process {pid}");
     }

@@ -57,6 +57,11 @@ impl Cluster {
         self.folder.join(KUBECONFIG)
     }
 
+    /// Where the node's Docker listens: what is an image there needs no pull.
+    pub fn docker_host(&self) -> String {
+        format!("unix://{}", self.folder.join(DOCKER_SOCKET).display())
+    }
+
     /// Process ids by the name of the part, such as `kubelet`.
     pub fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
         self.running.iter().map(|running| (running.name(), running.pid()))

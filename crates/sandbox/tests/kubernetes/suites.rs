@@ -1,11 +1,12 @@
 //! Both suites, in an image that holds nothing but the guest.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use protocol::frame::LayerReport;
 use sandbox::suite::Subject;
-use sandbox::{Backend, Capabilities, Sandbox, SandboxError, Template, adversarial, conformance};
+use sandbox::{Backend, Capabilities, Sandbox, SandboxError, Session, Template, adversarial, conformance};
 
 use super::harness::{Closed, small, with_namespace};
 
@@ -48,5 +49,27 @@ fn it_holds_attacks_off() {
     with_namespace(Closed::NoInterface, async |namespace| {
         adversarial::check(&subject(namespace.backend().await)).await.expect_held();
         namespace.expect_no_pods().await;
+    });
+}
+
+/// Prints how long sandboxes take to come and to go: `--ignored --nocapture`.
+#[test]
+#[ignore = "measures, and asserts nothing"]
+fn how_long_a_pod_comes_and_goes() {
+    with_namespace(Closed::NoInterface, async |namespace| {
+        let backend = namespace.backend().await;
+        let (mut coming, mut going) = (Vec::new(), Vec::new());
+        for _ in 0..11 {
+            let began = Instant::now();
+            let session = Session::open(backend.create(&small()).await.unwrap(), &[]).await.unwrap();
+            coming.push(began.elapsed());
+            let began = Instant::now();
+            session.discard().await.unwrap();
+            going.push(began.elapsed());
+        }
+        for (what, mut times) in [("ready", coming), ("gone", going)] {
+            times.sort_unstable();
+            eprintln!("{what}: median {:?}, longest {:?}", times[times.len() / 2], times[times.len() - 1]);
+        }
     });
 }
