@@ -128,6 +128,9 @@ impl Broker {
             Err(error) => return Err(self.refused(&worker, None, error.into()).await),
         };
         let presented = Presented { worker: &worker, guest_key, claims };
+        if let Err(refusal) = self.take(&presented) {
+            return Err(self.refused(&worker, Some(&presented.claims), refusal).await);
+        }
         let answer = match self.grant(&presented).await {
             Ok(granted) => self.hand_out(&presented, granted).await,
             Err(refusal) => Err(self.refused(&worker, Some(&presented.claims), refusal).await),
@@ -221,21 +224,22 @@ impl Broker {
         verified.map(|claims| claims.sub).map_err(Refusal::WorkerToken)
     }
 
-    async fn grant(&self, presented: &Presented<'_>) -> Result<Granted, Refusal> {
+    /// The grant is this worker's, and is used now. Whoever presents it again gets nothing and ends nothing.
+    fn take(&self, presented: &Presented<'_>) -> Result<(), Refusal> {
         let claims = &presented.claims;
         if claims.worker != presented.worker {
             return Err(Refusal::OtherWorker);
         }
-        let taken = self
-            .used
-            .lock()
-            .expect("no holder of this lock panics")
-            .take(grant_hash(&claims.jti), claims.exp);
-        taken.map_err(|taken| match taken {
+        let mut used = self.used.lock().expect("no holder of this lock panics");
+        used.take(grant_hash(&claims.jti), claims.exp).map_err(|taken| match taken {
             Taken::Before => Refusal::Used,
             Taken::Forgotten => Refusal::Grant(seal::grant::GrantError::Expired),
             Taken::Full => Refusal::Busy,
-        })?;
+        })
+    }
+
+    async fn grant(&self, presented: &Presented<'_>) -> Result<Granted, Refusal> {
+        let claims = &presented.claims;
         let reference = self.backends.reference(&claims.identity)?;
         let guard = self.builtin.guard(&reference.identity);
         let Guard { policy, revoked } = guard.map_err(|_| Refusal::NotFound(claims.identity.clone()))?;
@@ -417,10 +421,15 @@ mod tests {
     }
 
     async fn open(broker: &Broker, namespace: &str) -> Result<OpenResponse, Refusal> {
+        let (token, request) = asked(namespace, &uuid::Uuid::now_v7().to_string());
+        broker.open(&token, &request, NOW).await
+    }
+
+    fn asked(namespace: &str, jti: &str) -> (String, OpenRequest) {
         let claims = GrantClaims {
             iss: "s".into(),
             aud: BROKER_AUDIENCE.into(),
-            jti: uuid::Uuid::now_v7().to_string(),
+            jti: jti.into(),
             iat: NOW,
             exp: NOW + 60,
             attempt: AttemptId {
@@ -441,7 +450,22 @@ mod tests {
         let grant = GrantSigner::new(key(2)).sign(&claims).unwrap();
         let token = worker_token::sign(&key(1), "w", &guest, &grant, NOW);
         let request = OpenRequest { grant, guest_key: Base64UrlUnpadded::encode_string(&guest) };
-        broker.open(&token, &request, NOW).await
+        (token, request)
+    }
+
+    /// Else whoever saw a grant could end the credentials of the step that runs with it.
+    #[tokio::test]
+    async fn a_grant_that_is_presented_again_ends_no_lease() {
+        let folder = disk::test_folder();
+        let broker = broker(folder.path(), false);
+        let (token, request) = asked("acme", "one");
+        broker.open(&token, &request, NOW).await.unwrap();
+        let lease = recorded(crate::reference::Scheme::Vault, &crate::backend::LeaseId("l".into()), 60);
+        broker.leases.hold("one", lease);
+        assert_eq!(broker.open(&token, &request, NOW).await, Err(Refusal::Used));
+        assert!(!broker.leases.is_ending("one"));
+        broker.leases.end("one", "released");
+        assert!(broker.leases.is_ending("one"));
     }
 
     #[tokio::test]

@@ -92,6 +92,11 @@ impl Leases {
         self.inner.changed.notify_one();
     }
 
+    /// Whether a grant's lease is being ended.
+    pub fn is_ending(&self, grant: &str) -> bool {
+        self.lock().get(grant).is_some_and(|held| held.ending.is_some())
+    }
+
     /// How many leases are held or being ended.
     pub fn len(&self) -> usize {
         self.lock().len()

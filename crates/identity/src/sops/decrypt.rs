@@ -230,3 +230,59 @@ fn unwrap(wrapped: &str, identities: &[Box<dyn Identity + Send + Sync>]) -> Opti
     decryptor.decrypt(identities).ok()?.take(64).read_to_end(&mut key).ok()?;
     Some(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLES: [(&str, &str); 4] = [
+        (
+            "a.yaml",
+            "a: ENC[AES256_GCM,data:9g==,iv:mDGk8FMdjfL18ODspyFigYreATBsM5ePp5i3eFBC57I=,tag:Icd+87blPbXhxgGzW0O95A==,type:str]\n\
+             n: -0x1F\nl: [1.5e3, {x: ~}, \"q\"]\nsops:\n  age:\n    - enc: |\n        x\n  shamir_threshold: 2\n  \
+             mac: ENC[AES256_GCM,data:,iv:,tag:,type:str]\n  lastmodified: \"2026\"\n",
+        ),
+        (
+            "a.json",
+            "{\"a\": [1, -2.5, true, null, \"ü\"], \"sops\": {\"mac\": \"m\", \"lastmodified\": \"t\", \"key_groups\": [{}]}}",
+        ),
+        ("a.env", "A=1\n#c\nsops_age__list_0__map_enc=x\\ny\nsops_mac=m\nsops_lastmodified=t\n"),
+        ("a.ini", "[s]\nk = \"v\"\n[sops]\nage__list_0__map_enc = x\nmac = m\nlastmodified = t\n"),
+    ];
+
+    /// What anybody may have written into a file ends in an answer or a refusal. The sequence is fixed, so that a failure can be
+    /// had again.
+    #[test]
+    fn no_file_is_a_panic() {
+        let identity: Vec<Box<dyn Identity + Send + Sync>> =
+            vec![Box::new(age::x25519::Identity::generate())];
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |limit: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % limit as u64) as usize
+        };
+        for (name, sample) in SAMPLES {
+            assert!(names(name, sample).is_ok(), "{name}: {:?}", names(name, sample).err());
+            for _ in 0..5_000 {
+                let mut bytes = sample.as_bytes().to_vec();
+                for _ in 0..=next(4) {
+                    let at = next(bytes.len());
+                    match next(4) {
+                        0 => bytes[at] = next(256) as u8,
+                        1 => drop(bytes.remove(at)),
+                        2 => bytes.insert(at, b" \n:,{}[]\"'-|>#&*=_0"[next(19)]),
+                        _ => {
+                            let end = (at + next(40)).min(bytes.len());
+                            bytes.extend_from_within(at..end);
+                        }
+                    }
+                }
+                let text = String::from_utf8_lossy(&bytes);
+                // Both ways in; either result is right.
+                let _ = (names(name, &text), decrypt(name, &text, &identity).map(drop));
+            }
+        }
+    }
+}
