@@ -148,6 +148,7 @@ impl Early {
     }
 }
 
+#[cfg(not(all(feature = "docker", feature = "kubernetes", feature = "lambda")))]
 fn not_built(kind: Kind) -> Absent {
     Absent::new(
         format!("this program was built without the sandbox backend `{kind}`"),
@@ -216,7 +217,8 @@ fn kubernetes(settings: &SandboxSettings) -> Result<Arc<dyn Backend>, Absent> {
     };
     let user = settings.run_as_user.as_deref().map(str::parse).transpose();
     let tolerations = settings.tolerations.0.iter().map(|text| text.parse()).collect::<Result<_, String>>();
-    let closed = settings.closed.0.iter().map(|text| text.parse()).collect::<Result<_, std::net::AddrParseError>>();
+    let closed =
+        settings.closed.0.iter().map(|text| text.parse()).collect::<Result<_, std::net::AddrParseError>>();
     Ok(KubernetesBackend::new(KubernetesConfig {
         kubeconfig: settings.kubeconfig,
         context: settings.context,

@@ -17,10 +17,10 @@ mod error;
 pub mod fake;
 mod guest;
 mod image;
-#[cfg(feature = "lambda")]
-pub mod lambda;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 mod layout;
 #[cfg(feature = "oci")]
 pub mod oci;

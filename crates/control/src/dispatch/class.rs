@@ -64,7 +64,7 @@ impl Requirements {
 
     /// What it needs of a sandbox backend; `None` in mode 0.
     fn sandbox(&self) -> Option<SandboxNeeds<'_>> {
-        (self.mode != Mode::Bare).then(|| SandboxNeeds {
+        (self.mode != Mode::Bare).then_some(SandboxNeeds {
             mode: self.mode,
             backend: self.backend.as_deref(),
             image: self.image,

@@ -121,7 +121,7 @@ impl Network {
 
     pub(crate) fn interests<'a>(&'a self, channel: &Channel, interests: &mut Interests<'a>) {
         if channel.has_room() {
-            for resolver in &self.resolver {
+            if let Some(resolver) = &self.resolver {
                 interests.read(Source::Resolver, &resolver.udp);
                 interests.read(Source::ResolverByTcp, &resolver.tcp);
             }

@@ -228,7 +228,8 @@ async fn stores(client: &Client, output: &Output) -> Result<(), Failure> {
             }
         }
         if table.is_empty() {
-            "no identity backend beside the builtin file lists any; they are set up in backends.toml\n".to_owned()
+            "no identity backend beside the builtin file lists any; they are set up in backends.toml\n"
+                .to_owned()
         } else {
             table.render(output.paint)
         }

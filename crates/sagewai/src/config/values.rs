@@ -50,7 +50,9 @@ impl fmt::Display for Pairs {
 }
 
 /// Which ended runs the server keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// All, unless the operator says otherwise: nobody's history is deleted unasked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeepRuns {
     /// Seconds since their end; `None` means for ever.
     pub(crate) seconds: Option<u64>,
@@ -60,13 +62,6 @@ pub(crate) struct KeepRuns {
 
 /// Seconds of a day, of an hour.
 const UNITS: [(char, u64); 2] = [('d', 24 * 3600), ('h', 3600)];
-
-impl Default for KeepRuns {
-    /// Ninety days.
-    fn default() -> Self {
-        KeepRuns { seconds: Some(90 * 24 * 3600), count: None }
-    }
-}
 
 impl KeepRuns {
     pub(crate) fn policy(self) -> control::KeepRuns {

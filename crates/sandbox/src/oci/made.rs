@@ -178,10 +178,10 @@ impl MadeImage {
 }
 
 /// A layer as it is sent. To compress a large one takes an unoptimised build long.
-fn layer(tar: &Vec<u8>) -> (Vec<u8>, &'static str) {
+fn layer(tar: &[u8]) -> (Vec<u8>, &'static str) {
     match tar.len() {
         0..MAX_GZIP_BYTES => (gzip(tar), "application/vnd.oci.image.layer.v1.tar+gzip"),
-        _ => (tar.clone(), "application/vnd.oci.image.layer.v1.tar"),
+        _ => (tar.to_vec(), "application/vnd.oci.image.layer.v1.tar"),
     }
 }
 

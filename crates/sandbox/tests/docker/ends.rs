@@ -46,7 +46,7 @@ async fn what_a_killed_worker_left_is_removed_and_nothing_else() {
     let left = containers(&host, &owner);
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].starts_with(living.id().as_str()), "its own sandbox stays");
-    assert_eq!(containers(&host, &other), [foreign.clone()], "another worker's stays");
+    assert_eq!(containers(&host, &other), std::slice::from_ref(&foreign), "another worker's stays");
     living.discard().await.expect("discarded");
     assert!(containers(&host, &owner).is_empty());
     docker(&host, &["rm", "--force", &foreign]);

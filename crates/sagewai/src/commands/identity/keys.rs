@@ -40,7 +40,12 @@ pub(super) async fn set(
 ) -> Result<(), Failure> {
     let name: IdentityName = parse("identity", &arguments.name)?;
     let key: KeyName = parse("key", &arguments.key)?;
-    let known = client.identities().await.map_err(failed)?.into_iter().any(|identity| identity.name == (&name).into());
+    let known = client
+        .identities()
+        .await
+        .map_err(failed)?
+        .into_iter()
+        .any(|identity| identity.name == (&name).into());
     let value = secret_input::value(key.as_str(), arguments.stdin, arguments.file.as_deref())?;
     if !known {
         let policy = allow_namespace.map_or_else(Policy::default, Policy::for_namespace);

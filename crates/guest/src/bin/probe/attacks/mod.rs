@@ -13,8 +13,10 @@ mod walls;
 
 use std::io::Write;
 
-/// An attack by its name.
-const ATTACKS: &[(&str, fn(i32))] = &[
+/// What an attack is called, and what tries it.
+type Attack = (&'static str, fn(i32));
+
+const ATTACKS: &[Attack] = &[
     ("read-the-guest", guest::read),
     ("inherited-descriptors", guest::descriptors),
     ("nested-namespaces", walls::namespaces),
