@@ -144,7 +144,7 @@ impl MadeImage {
         };
         let diff_ids: Vec<String> = self.layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
         let (layers, descriptors): (Vec<_>, Vec<_>) =
-            self.layers.iter().map(layer).map(|(sent, media_type)| add(sent, media_type)).unzip();
+            self.layers.iter().map(|tar| layer(tar)).map(|(sent, media_type)| add(sent, media_type)).unzip();
         let config = json!({
             "architecture": self.architecture.as_deref().unwrap_or(architecture()), "os": "linux", "config": self.process,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
