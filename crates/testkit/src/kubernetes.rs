@@ -32,6 +32,8 @@ pub struct Cluster {
     folder: PathBuf,
     /// In the order of their start; stopped in the opposite order.
     running: Vec<Running>,
+    /// Put back once the kubelet has started, and at the end: a kubelet that was started again has changed them again.
+    settings: node::KernelSettings,
 }
 
 impl Cluster {
@@ -42,12 +44,11 @@ impl Cluster {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
         let authority = authority::create(&folder)?;
-        let mut cluster = Self { folder, running: Vec::new() };
-        let settings = node::KernelSettings::read()?;
+        let mut cluster = Self { folder, running: Vec::new(), settings: node::KernelSettings::read()? };
         let ports = control_plane::start(binaries, &authority, &cluster.folder, &mut cluster.running)?;
         node::start(binaries, &authority, &cluster.folder, ports.api, &mut cluster.running)?;
         let ready = control_plane::await_node(&authority, ports.api);
-        settings.restore()?;
+        cluster.settings.restore()?;
         ready?;
         Ok(cluster)
     }
@@ -75,5 +76,6 @@ impl Drop for Cluster {
             running.stop();
         }
         node::unmount(&self.folder);
+        _ = self.settings.restore();
     }
 }
