@@ -7,6 +7,8 @@ mod cli {
     pub(crate) mod stack;
 }
 
+use std::os::unix::fs::PermissionsExt;
+
 use cli::golden::{check, said};
 use cli::stack::{Stack, sagewai};
 
@@ -70,7 +72,9 @@ fn errors_have_one_hint_and_their_exit_code() {
 #[test]
 fn a_server_that_is_not_there_is_said_so() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("token"), "swt_x").unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "swt_x").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut command = sagewai();
     command.current_dir(&folder).args([
         "runs",

@@ -92,7 +92,7 @@ fn values_of_the_wrong_kind() {
     check(
         &format!("{HEAD}do: []\nevaluate: {{ language: python, mode: loos }}\n"),
         &[
-            "3:13 unknown-word /evaluate/language `language` cannot be `python`; it can be `jq`",
+            "3:13 not-supported-yet /evaluate/language expressions in another language than jq; write language: jq",
             "3:31 unknown-word /evaluate/mode `mode` cannot be `loos`; did you mean `loose`?",
         ],
     );

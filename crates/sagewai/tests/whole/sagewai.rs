@@ -36,9 +36,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the program and waits for its first line, which is JSON.
     pub(crate) fn start(arguments: &[&str], log_file: &Path) -> Process {
+        Process::start_with(arguments, &[], log_file)
+    }
+
+    /// As [`Process::start`], with these variables in its environment.
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, String)], log_file: &Path) -> Process {
         let log = std::fs::File::options().create(true).append(true).open(log_file).unwrap();
         let mut child = Command::new(program())
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
