@@ -43,8 +43,6 @@ impl Components {
         components._docker = components.add("SAGEWAI_TEST_DOCKER", start_docker(&folder), Dockerd::host);
         components._cluster =
             components.add(cluster::VARIABLE, kubernetes.start(), cluster::Running::kubeconfig);
-        let rie = testkit::lambda::install().context("AWS's Runtime Interface Emulator");
-        components.add(testkit::lambda::VARIABLE, rie, |path| path.display().to_string());
         components.add_identity_stores();
         components.add_lambda();
         Ok(components)

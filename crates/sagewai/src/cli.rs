@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Token(commands::token::Arguments),
     /// Manage Sealed Identities at the broker of this machine
     Identity(commands::identity::Arguments),
-    /// Set up sandbox backends that need it: the function of AWS Lambda
+    /// Set up sandbox backends that need it: AWS Lambda, Kubernetes
     #[cfg(feature = "lambda")]
     Sandbox(commands::sandbox::Arguments),
     /// Run the control plane
