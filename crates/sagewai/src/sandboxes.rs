@@ -5,8 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandbox::oci::{ImageSettings, Images, PullPolicy};
+use sandbox::pool::PoolConfig;
 use sandbox::{Backend, SandboxError};
 use sandbox_namespace::{NamespaceBackend, Spawner, SpawnerError, SpawnerOptions};
 
@@ -29,6 +31,19 @@ impl Kind {
     /// Whether a sandbox that waits costs no more than memory. An invocation is billed while it waits, and ends by itself.
     pub(crate) fn waits_for_free(self) -> bool {
         self != Kind::Lambda
+    }
+
+    /// How long a sandbox may take until it is there: as long as its own settings allow, which say better what it waits for.
+    pub(crate) fn create_limit(self, settings: &SandboxSettings) -> Duration {
+        let usual = PoolConfig::default().create_limit;
+        match self {
+            Kind::Kubernetes => {
+                let allowed =
+                    settings.kubernetes.schedule_seconds.saturating_add(settings.kubernetes.start_seconds);
+                usual.saturating_add(Duration::from_secs(allowed))
+            }
+            Kind::Namespace | Kind::Docker | Kind::Lambda => usual,
+        }
     }
 
     /// Its name.

@@ -77,6 +77,8 @@ async fn demo(kind: Kind, data: &Path, globals: &Globals, output: &Output) -> Re
             (&address).into(),
             "--sandbox".into(),
             sandboxes.into(),
+            "--warm".into(),
+            warm(kind).into(),
         ],
     };
     let token = Zeroizing::new(tokens::new_secret("demo"));
@@ -92,6 +94,14 @@ async fn demo(kind: Kind, data: &Path, globals: &Globals, output: &Output) -> Re
     stack.stop().await;
     serving.abort();
     ended
+}
+
+/// A small cluster has room for few pods, and each takes seconds to come: none is made ahead of four steps.
+fn warm(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Kubernetes => "0",
+        Kind::Namespace | Kind::Docker | Kind::Lambda => "8",
+    }
 }
 
 /// The demo's worker has the one that is asked for. Lambda takes no CLI agent: that step goes to a namespace sandbox.

@@ -115,6 +115,7 @@ fn pools(
                 let config = PoolConfig {
                     max_warm: if kind.waits_for_free() { settings.warm as usize } else { 0 },
                     required: required.to_vec(),
+                    create_limit: kind.create_limit(&settings.sandbox),
                     ..PoolConfig::default()
                 };
                 pools.push(Pool::new(backend, config));

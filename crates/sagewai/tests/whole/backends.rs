@@ -5,9 +5,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::fleet::Fleet;
+use crate::invariants::{HOLDER, canary, nowhere_else};
+use crate::processes::{below, parent};
 use crate::sagewai::{Process, program, wait_for};
+use crate::scan::{contains, memory};
 
 const DAEMON: &str = "SAGEWAI_TEST_DOCKER";
+const BUSYBOX: &str = "sagewai-test/busybox:1";
 const PYTHON: &str = "sagewai-test/python:1";
 const DISTROLESS: &str = "sagewai-test/distroless:1";
 
@@ -38,10 +43,10 @@ fn daemon() -> Option<String> {
 }
 
 /// Settings of the Docker sandbox backend, for a process and its children.
-fn settings(host: &str) -> [(&'static str, String); 3] {
+fn settings(host: &str, image: &str) -> [(&'static str, String); 3] {
     [
         ("SAGEWAI_DOCKER_HOST", host.to_owned()),
-        ("SAGEWAI_DOCKER_IMAGE", PYTHON.to_owned()),
+        ("SAGEWAI_DOCKER_IMAGE", image.to_owned()),
         ("SAGEWAI_DOCKER_PULL", "never".to_owned()),
     ]
 }
@@ -49,8 +54,11 @@ fn settings(host: &str) -> [(&'static str, String); 3] {
 #[test]
 fn the_demo_runs_on_docker() {
     let Some(host) = daemon() else { return };
-    let output =
-        Command::new(program()).args(["demo", "--sandbox", "docker"]).envs(settings(&host)).output().unwrap();
+    let output = Command::new(program())
+        .args(["demo", "--sandbox", "docker"])
+        .envs(settings(&host, PYTHON))
+        .output()
+        .unwrap();
     let (said, noise) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{said}\n{noise}", output.status);
     for proof in ["my token is [REDACTED:1]", "Signed off by the reporting desk", "it is nowhere"] {
@@ -79,7 +87,7 @@ fn one_run_uses_several_sandbox_backends() {
         "--output",
         "json",
     ];
-    let dev = Process::start_with(&arguments, &settings(&host), &folder.path().join("log"));
+    let dev = Process::start_with(&arguments, &settings(&host, PYTHON), &folder.path().join("log"));
     let call = |arguments: &[&str]| {
         let output = Command::new(program())
             .args(arguments)
@@ -108,4 +116,48 @@ fn one_run_uses_several_sandbox_backends() {
     assert!(!events.is_empty(), "{said}");
     // Kept in one place: the image in the document is the one that testkit makes.
     assert!(MIXED.contains(DISTROLESS));
+}
+
+#[test]
+fn on_docker_too_a_secret_is_in_the_step_and_in_the_broker_and_nowhere_else() {
+    let Some(host) = daemon() else { return };
+    let settings = settings(&host, BUSYBOX);
+    let environment: Vec<(&str, &str)> =
+        settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let fleet = Fleet::start_with(&["--sandbox", "docker", "--warm", "0"], &environment);
+    let (name, value) = canary();
+    fleet.cli.keep_secret("vault-a", &name, value.as_bytes());
+    let run = fleet.cli.submit("holder", HOLDER);
+    wait_for("the step's output", || fleet.cli.logs(&run).contains("[REDACTED:1]").then_some(()));
+
+    // The container of this fleet's step is the one in which the scan finds the value.
+    let containers = docker(&host, &["ps", "--quiet", "--no-trunc"]);
+    let first_process = |id: &str| docker(&host, &["inspect", "--format", "{{.State.Pid}}", id]);
+    let holding = containers.lines().find_map(|id| {
+        let guest: u32 = first_process(id).trim().parse().ok()?;
+        let holds = |pid: &u32| !memory(*pid, value.as_bytes()).found.is_empty();
+        below(guest).iter().any(holds).then(|| (id.to_owned(), guest))
+    });
+    let (container, guest) =
+        holding.expect("the scan finds the value where it is: in the step's own processes");
+
+    let shim = parent(guest).expect("the runtime's process that watches the container");
+    nowhere_else(&fleet, &[fleet.server.pid(), fleet.worker.pid(), shim], &name, &value);
+    let inspected = docker(&host, &["inspect", &container]);
+    assert!(inspected.contains(&container), "{inspected}");
+    for secret in [&name, &value] {
+        assert!(!contains(inspected.as_bytes(), secret.as_bytes()), "{secret} is in docker inspect");
+        let changed = docker(&host, &["diff", &container]);
+        assert!(!contains(changed.as_bytes(), secret.as_bytes()), "{secret} is in the container's layer");
+    }
+    fleet.cli.ok(&["runs", "cancel", &run]);
+    fleet.cli.ended(&run);
+    wait_for("the container to be removed", || {
+        (!docker(&host, &["ps", "--all", "--quiet", "--no-trunc"]).contains(&container)).then_some(())
+    });
+}
+
+fn docker(host: &str, arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(["--host", host]).args(arguments).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }

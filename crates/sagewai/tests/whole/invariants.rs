@@ -12,12 +12,12 @@ use crate::scan::{contains, files, memory};
 
 /// A secret value and a key's name that occur nowhere by accident. They are put together at run time, so that this
 /// program's own image does not hold them.
-fn canary() -> (String, String) {
+pub(crate) fn canary() -> (String, String) {
     (["CANARY", "KEY", "Q7X2"].join("_"), ["canary", "5f0e8d61", "value", "b94a"].join("-"))
 }
 
 /// Prints its environment in several forms, then waits for a file to appear in its sandbox, which never does.
-const HOLDER: &str = r#"
+pub(crate) const HOLDER: &str = r#"
 - hold:
     run: { shell: { command: 'env; env | base64 -w0; echo; env >&2; touch held; sleep 600' } }
     metadata: { execution: { mode: identity, identity: vault-a } }
@@ -39,7 +39,14 @@ fn a_secret_is_in_the_step_and_in_the_broker_and_nowhere_else() {
 
     let mut outside = vec![fleet.server.pid(), worker];
     outside.extend(&spawners);
-    for pid in &outside {
+    nowhere_else(&fleet, &outside, &name, &value);
+    fleet.cli.ok(&["runs", "cancel", &run]);
+    fleet.cli.ended(&run);
+}
+
+/// The value is neither in these processes nor in a file or on the wire, and the key's name not at the server.
+pub(crate) fn nowhere_else(fleet: &Fleet, outside: &[u32], name: &str, value: &str) {
+    for pid in outside {
         let scan = memory(*pid, value.as_bytes());
         assert!(scan.bytes > 1 << 20, "only {} bytes of {pid} could be read", scan.bytes);
         assert_eq!(scan.found, [""; 0], "the value is in process {pid}");
@@ -58,8 +65,6 @@ fn a_secret_is_in_the_step_and_in_the_broker_and_nowhere_else() {
     let wire = fleet.wire.bytes();
     assert!(wire.len() > 1000, "the tap sees what the worker sends");
     assert!(!contains(&wire, value.as_bytes()), "the value went over the wire");
-    fleet.cli.ok(&["runs", "cancel", &run]);
-    fleet.cli.ended(&run);
 }
 
 #[test]

@@ -21,6 +21,11 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     parents().into_iter().filter(|(_, of)| *of == pid).map(|(child, _)| child).collect()
 }
 
+/// The parent of `pid`.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    stat(pid).map(|(_, parent)| parent)
+}
+
 /// The words of a command line, or nothing if the process is gone.
 pub(crate) fn command_line(pid: u32) -> Vec<String> {
     let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
