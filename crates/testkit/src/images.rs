@@ -76,7 +76,7 @@ fn recipes() -> [Recipe; 4] {
     [
         (BUSYBOX, busybox, &["ENV GREETING=hello", "CMD [\"sh\"]"]),
         (PYTHON, python, &["ENV PATH=/usr/bin:/bin", "WORKDIR /usr", "CMD [\"python3\"]"]),
-        (DISTROLESS, distroless, &["ENTRYPOINT [\"/program\", \"echo\", \"hello\"]"]),
+        (DISTROLESS, distroless, &["ENTRYPOINT [\"/busybox\", \"echo\", \"hello\"]"]),
         (
             HOSTILE,
             hostile,
@@ -130,7 +130,7 @@ fn unpack(packing: &mut Command, root: &Path) -> io::Result<()> {
 }
 
 fn distroless(root: &Path) -> io::Result<()> {
-    std::fs::copy(PROGRAM, root.join("program")).map(drop)
+    std::fs::copy(PROGRAM, root.join("busybox")).map(drop)
 }
 
 /// Every folder that a sandbox mounts on is a link out, or holds something already.
