@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::components::Components;
-use crate::shell::{command, run as step, target};
+use crate::shell::{command, root, run as step};
 use crate::{cluster, tools};
 
 #[derive(Args)]
@@ -103,7 +103,8 @@ fn advisories(path: &OsStr) -> Option<String> {
 
 /// Tests that cannot run here print a line that begins with `skipped:`; nextest keeps it in its report.
 fn skipped_tests() -> Result<Vec<String>> {
-    let report = target().join("nextest/default/junit.xml");
+    // nextest keeps it in the checkout, also where the build results lie elsewhere.
+    let report = root().join("target/nextest/default/junit.xml");
     let text = std::fs::read_to_string(&report)
         .with_context(|| format!("no report of the tests at {}", report.display()))?;
     let mut test = "";

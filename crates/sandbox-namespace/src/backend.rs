@@ -118,6 +118,7 @@ impl Backend for NamespaceBackend {
         Capabilities {
             images: self.images.is_some(),
             limits: self.cgroups,
+            process_limit: self.cgroups,
             idle_bytes: IDLE_BYTES,
             create_ms: 2,
             path: self.path.clone(),

@@ -141,8 +141,10 @@ impl Default for SandboxLimits {
 pub struct Capabilities {
     /// Whether [`Template::image`] may be set.
     pub images: bool,
-    /// Whether the memory, process and CPU limits of a template hold for the sandbox as a whole.
+    /// Whether the memory and CPU limits of a template hold for the sandbox as a whole.
     pub limits: bool,
+    /// Whether the sandbox itself holds the process limit of a template; otherwise the guest limits the step's user.
+    pub process_limit: bool,
     /// Whether the disk limit of a template holds for all writable folders together; otherwise for each of them.
     pub disk_limit: bool,
     /// Whether the number of files is limited for the sandbox as a whole, and not by its memory alone.
@@ -187,6 +189,7 @@ impl Default for Capabilities {
         Self {
             images: true,
             limits: true,
+            process_limit: true,
             disk_limit: true,
             file_limit: true,
             own_quotas: true,

@@ -169,3 +169,26 @@ fn docker(host: &str, arguments: &[&str]) -> String {
     let output = Command::new("docker").args(["--host", host]).args(arguments).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// The user of steps in containers, who may be a person on this machine too.
+const STEP_USER: u32 = 1000;
+
+#[test]
+fn on_docker_processes_outside_do_not_count_against_a_steps_limit() {
+    use std::os::unix::process::CommandExt;
+    let Some(host) = daemon() else { return };
+    let mut outside: Vec<_> =
+        (0..30).map(|_| Command::new("sleep").arg("120").uid(STEP_USER).spawn().unwrap()).collect();
+    let settings = settings(&host, BUSYBOX);
+    let environment: Vec<(&str, &str)> =
+        settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let fleet = Fleet::start_with(&["--sandbox", "docker", "--warm", "0"], &environment);
+    let few = "- few: { run: { shell: { command: 'echo ran' } }, metadata: { execution: { resources: { processes: 20 } } } }";
+    let run = fleet.cli.submit("few", few);
+    let ended = fleet.cli.ended(&run);
+    for process in &mut outside {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert_eq!(ended["output"], "ran", "{ended:#}");
+}

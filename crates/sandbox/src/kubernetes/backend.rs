@@ -203,6 +203,8 @@ impl Backend for KubernetesBackend {
             tunnel: self.config.low_ports,
             // A pod has an interface; a policy closes it.
             tunnel_only: false,
+            // It is the kubelet's (`podPidsLimit`), the same for all pods.
+            process_limit: false,
             // Of a memory volume only the size can be said; its files cost memory, which is limited.
             file_limit: false,
             own_quotas: false,

@@ -226,6 +226,7 @@ impl Backend for LambdaBackend {
             images: false,
             // A function has the memory that it was deployed with, not what the template says.
             limits: false,
+            process_limit: false,
             disk_limit: false,
             file_limit: false,
             own_quotas: true,

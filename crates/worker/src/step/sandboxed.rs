@@ -14,7 +14,9 @@ use protocol::step::{Artifact, Mode, NetworkRule, StepError, Work};
 use sandbox::egress::Egress;
 use sandbox::pool::Pool;
 use sandbox::session::{ArtifactSink, Collect, Control, ExitStatus, Stdin, StepEvent};
-use sandbox::{CancellationToken, SandboxError, SandboxLimits, Session, Template, missing_layers};
+use sandbox::{
+    CancellationToken, Capabilities, SandboxError, SandboxLimits, Session, Template, missing_layers,
+};
 use tokio::sync::mpsc;
 
 use super::process::{self, Process, WORKSPACE};
@@ -47,9 +49,9 @@ pub(super) async fn run(attempted: &Attempted<'_>) -> Result<Done, Undone> {
     };
     let mut session = claim(attempted, pool, image.map(|image| image.pinned)).await?;
     attempted.started(&format!("{}/{}", pool.backend().name(), session.id()));
-    let path = pool.backend().capabilities().path;
+    let able = pool.backend().capabilities();
     let mut grant = None;
-    let result = in_session(attempted, &mut session, process, directory, &path, &mut grant).await;
+    let result = in_session(attempted, &mut session, process, directory, &able, &mut grant).await;
     let broker_told = async {
         if let (Some(grant), Some(broker)) = (grant, &attempted.steps.broker) {
             broker.release(&grant).await;
@@ -107,7 +109,7 @@ async fn in_session(
     session: &mut Session,
     process: Process,
     directory: String,
-    path: &str,
+    able: &Capabilities,
     grant: &mut Option<String>,
 ) -> Result<Done, Undone> {
     let manifest = match &attempted.spec.work {
@@ -122,7 +124,7 @@ async fn in_session(
     let network = network(attempted, manifest);
     let start = StartStep {
         argv: process.argv,
-        environment: environment(path, process.environment),
+        environment: environment(&able.path, process.environment),
         directory,
         broker_key: sealed
             .as_ref()
@@ -131,7 +133,7 @@ async fn in_session(
         attempt: Some(attempted.id),
         network: network.clone(),
         terminal: false,
-        limits: limits(attempted, manifest, session.layers()),
+        limits: limits(attempted, manifest, session.layers(), able),
     };
     let control = Control {
         egress: Egress::new(network, attempted.steps.dialer.clone()),
@@ -282,11 +284,17 @@ fn time_limit(attempted: &Attempted<'_>, manifest: Option<&AgentManifest>) -> Du
     }
 }
 
-fn limits(attempted: &Attempted<'_>, manifest: Option<&AgentManifest>, layers: &[LayerReport]) -> StepLimits {
+fn limits(
+    attempted: &Attempted<'_>,
+    manifest: Option<&AgentManifest>,
+    layers: &[LayerReport],
+    able: &Capabilities,
+) -> StepLimits {
     let of_the_sandbox = template(attempted).limits;
     StepLimits {
         memory_bytes: process_memory(of_the_sandbox.memory_bytes, layers),
-        processes: of_the_sandbox.processes,
+        // What a guest sets counts all processes of the step's user, also those outside where sandboxes share the user.
+        processes: if able.process_limit { 0 } else { of_the_sandbox.processes },
         file_bytes: of_the_sandbox.disk_bytes,
         descriptors: DESCRIPTORS,
         deadline_ms: time_limit(attempted, manifest).as_millis() as u64 + GUEST_DEADLINE_SLACK_MS,
