@@ -1,19 +1,12 @@
 //! HTTP clients: a plain one for what the operator configured (the broker), and a guarded one for what documents name.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
-use http::Uri;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use sandbox::egress::{Denial, DenialReason, Dialer, Host};
-use tokio::net::TcpStream;
+use hyper_util::rt::TokioExecutor;
+use sandbox::egress::{Dialer, GuardedConnector};
 
 use crate::error::WorkerError;
 
@@ -34,7 +27,7 @@ pub(crate) fn plain_client() -> Result<PlainClient, WorkerError> {
 
 /// The client for requests of documents.
 pub(crate) fn guarded_client(dialer: Dialer) -> Result<GuardedClient, WorkerError> {
-    Ok(Client::builder(TokioExecutor::new()).build(with_tls(GuardedConnector { dialer })?))
+    Ok(Client::builder(TokioExecutor::new()).build(with_tls(GuardedConnector::new(dialer))?))
 }
 
 fn with_tls<C>(connector: C) -> Result<HttpsConnector<C>, WorkerError> {
@@ -46,48 +39,6 @@ fn with_tls<C>(connector: C) -> Result<HttpsConnector<C>, WorkerError> {
         .enable_http2()
         .wrap_connector(connector))
 }
-
-/// Dials through a [`Dialer`], so that the address that was checked is the address that is dialled, on redirects too.
-#[derive(Clone)]
-pub(crate) struct GuardedConnector {
-    dialer: Dialer,
-}
-
-impl tower_service::Service<Uri> for GuardedConnector {
-    type Response = TokioIo<TcpStream>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let dialer = self.dialer.clone();
-        Box::pin(async move {
-            let text = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-            let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-            let refused = |reason| {
-                io::Error::other(Refused(Denial { host: text.chars().take(255).collect(), port, reason }))
-            };
-            let host = Host::parse(text).map_err(|error| refused(DenialReason::BadName(error)))?;
-            let stream = dialer.connect(&host, port).await.map_err(refused)?;
-            Ok(TokioIo::new(stream))
-        })
-    }
-}
-
-/// The guard's refusal, as an error that travels through the HTTP client.
-#[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Denial);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// A body that is sent whole.
 pub(crate) fn body(bytes: impl Into<Bytes>) -> Body {

@@ -24,7 +24,7 @@ use super::limits::{ANSWER_LIMIT, MAX_MANIFEST_BYTES, MAX_REDIRECTS};
 use super::manifest;
 use super::reference::{Reference, Version};
 use super::settings::ImageSettings;
-use crate::egress::{DenialReason, Dialer, Host, OperatorPolicy};
+use crate::egress::{DenialReason, Dialer, Host, OperatorPolicy, refusal};
 
 /// Tokens that are remembered; then all are forgotten.
 const MAX_TOKENS: usize = 256;
@@ -227,7 +227,7 @@ impl Registry {
         let client = self.client.as_ref().map_err(|why| ImageError::Settings(why.clone()))?;
         match timeout(ANSWER_LIMIT, client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(match connect::refusal(&error) {
+            Ok(Err(error)) => Err(match refusal(&error) {
                 Some(denial) if matches!(denial.reason, DenialReason::PrivateAddress(..)) => {
                     ImageError::NotAllowed { registry: reference.registry.clone(), why: denial.to_string() }
                 }

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use caller::{Exchange, MAX_ANSWER_BYTES, Reply, place, too_large};
 use http::{Request, Uri};
 use protocol::step::{HttpCall, StepError};
-use sandbox::egress::{Denial, DenialReason, Dialer};
+use sandbox::egress::{Denial, DenialReason, Dialer, refusal};
 use serde_json::Value;
 use url::Url;
 
 use crate::error::{WorkerError, authorization, communication, configuration};
-use crate::http_client::{Body, GuardedClient, Refused, Unread, body, guarded_client, read_limited};
+use crate::http_client::{Body, GuardedClient, Unread, body, guarded_client, read_limited};
 
 /// Sends the requests of documents.
 pub(super) struct HttpCaller {
@@ -77,7 +77,7 @@ fn to_http(request: &caller::Request) -> Request<Body> {
 }
 
 fn unsent(uri: &Uri, error: &hyper_util::client::legacy::Error) -> StepError {
-    if let Some(Refused(denial)) = refusal(error) {
+    if let Some(denial) = refusal(error) {
         return denied(denial, &place(uri));
     }
     // The innermost cause says it best.
@@ -97,17 +97,4 @@ pub(super) fn denied(denial: &Denial, place: &str) -> StepError {
         )),
         _ => communication(502, format!("{place} could not be asked: {denial}")),
     }
-}
-
-/// The guard's refusal within an error, if that is what it is.
-fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refused> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(refused) = inner.and_then(|inner| inner.downcast_ref()) {
-            return Some(refused);
-        }
-        cause = error.source();
-    }
-    None
 }
